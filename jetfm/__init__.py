@@ -1,0 +1,1 @@
+"""jetfm: foundation models of collider events in JAX."""
