@@ -1,0 +1,108 @@
+"""Features of pairs of particles: the input of the pairwise attention bias.
+
+What belongs to one particle is computed once per particle (`pair_momenta`), what belongs to a pair
+by a few operations on broadcast arrays (`pairwise_features`): a kernel evaluates the second on a
+tile of pairs. Conventions of clamping are those of weaver-core, every argument of a logarithm at
+1e-8; the equivalent forms used here have finite gradients also for collinear and zero momenta.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jetfm.lorentz.kinematics import (
+  LOG_FLOOR,
+  azimuth,
+  pseudorapidity,
+  rapidity,
+  transverse_momentum,
+  wrap_angle,
+)
+
+PAIR_FEATURES: dict[str, tuple[str, ...]] = {
+  "part": ("ln_kt", "ln_z", "ln_dr", "ln_m2"),
+  "lorentz_part": ("d_eta", "d_phi", "dr", "ln_ptpt"),
+}
+"""Names of the features of each kind, in order."""
+
+
+class PairMomenta(NamedTuple):
+  """What the pair features need of each particle; all fields have one shape.
+
+  `longitudinal` is the rapidity for kind 'part' and the pseudorapidity for 'lorentz_part'.
+  """
+
+  pt: jax.Array
+  longitudinal: jax.Array
+  phi: jax.Array
+  energy: jax.Array
+  px: jax.Array
+  py: jax.Array
+  pz: jax.Array
+
+
+def _check_kind(kind: str) -> None:
+  if kind not in PAIR_FEATURES:
+    near = difflib.get_close_matches(kind, PAIR_FEATURES, n=1, cutoff=0)[0]
+    raise ValueError(f"no pair features '{kind}'; the nearest is '{near}' of {list(PAIR_FEATURES)}")
+
+
+def pair_momenta(p4: ArrayLike, kind: str = "part") -> PairMomenta:
+  """Per-particle part of the pair features, (..., N, 4) in GeV -> fields (..., N).
+
+  Raises: ValueError for an unknown kind.
+  """
+  _check_kind(kind)
+  p4 = jnp.asarray(p4)
+  longitudinal = rapidity(p4) if kind == "part" else pseudorapidity(p4)
+  energy, px, py, pz = jnp.moveaxis(p4, -1, 0)
+  return PairMomenta(transverse_momentum(p4), longitudinal, azimuth(p4), energy, px, py, pz)
+
+
+def pairwise_features(
+  i: PairMomenta, j: PairMomenta, kind: str = "part"
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """The four features of all pairs of two sets whose shapes broadcast, such as (N, 1) and (1, M).
+
+  part (arXiv:2202.03772, in weaver-core's order; dR from rapidity and phi):
+      ln kT = ln(min(pT_i, pT_j) dR),   ln z = ln(min(pT_i, pT_j)/(pT_i + pT_j)),
+      ln dR,   ln m2 = ln((p_i + p_j)^2)
+  lorentz_part (dR from pseudorapidity and phi):
+      d_eta = eta_i - eta_j,   d_phi = phi_i - phi_j in (-pi, pi],   dR,   ln(pT_i pT_j)
+
+  Raises: ValueError for an unknown kind.
+  """
+  _check_kind(kind)
+  d_long = i.longitudinal - j.longitudinal
+  d_phi = wrap_angle(i.phi - j.phi)
+  dr2 = d_long**2 + d_phi**2
+  if kind == "lorentz_part":
+    apart = dr2 > 0
+    dr = jnp.where(apart, jnp.sqrt(jnp.where(apart, dr2, 1)), 0)
+    return d_long, d_phi, dr, jnp.log(jnp.maximum(i.pt * j.pt, LOG_FLOOR))
+  pt_min = jnp.minimum(i.pt, j.pt)
+  # Logarithms of squares: the square root of dR = 0 would have an infinite gradient.
+  ln_kt = 0.5 * jnp.log(jnp.maximum(pt_min**2 * dr2, LOG_FLOOR**2))
+  ln_dr = 0.5 * jnp.log(jnp.maximum(dr2, LOG_FLOOR**2))
+  ln_z = jnp.log(jnp.maximum(pt_min / jnp.maximum(i.pt + j.pt, LOG_FLOOR), LOG_FLOOR))
+  energy, pz = i.energy + j.energy, i.pz + j.pz
+  m2 = (energy + pz) * (energy - pz) - ((i.px + j.px) ** 2 + (i.py + j.py) ** 2)
+  return ln_kt, ln_z, ln_dr, jnp.log(jnp.maximum(m2, LOG_FLOOR))
+
+
+def pair_features(p4: ArrayLike, kind: str = "part") -> jax.Array:
+  """All pairs of a jet's particles, (..., N, 4) in GeV -> (..., N, M, 4) with M = N.
+
+  Features come last, in the order of `PAIR_FEATURES[kind]`; see `pairwise_features`. Padded (zero)
+  particles give finite values without meaning: attention masks them.
+  Raises: ValueError for an unknown kind.
+  """
+  momenta = pair_momenta(p4, kind)
+  i = PairMomenta(*(x[..., :, None] for x in momenta))
+  j = PairMomenta(*(x[..., None, :] for x in momenta))
+  return jnp.stack(pairwise_features(i, j, kind), axis=-1)
