@@ -14,7 +14,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jetfm.lorentz.kinematics import PARTICLE_FEATURES, constituent_mass, particle_features, seed_mass
+from jetfm.lorentz.kinematics import (
+  PARTICLE_FEATURES,
+  constituent_mass,
+  particle_features,
+  seed_mass,
+)
 from jetfm.typing import Array
 
 LIKELIHOODS = ("mse", "cosine", "gaussian_mixture", "zero_inflated_lognormal", "categorical")
@@ -85,7 +90,7 @@ class Feature:
     _one_of("likelihood", self.likelihood, LIKELIHOODS)
     kinds = [t.kind for t in self.transforms]
     if "categorical" in kinds[:-1] or kinds.count("zscore") > 1:
-      raise ValueError(f"feature '{self.name}': categorical comes last and zscore once, got {kinds}")
+      raise ValueError(f"feature '{self.name}': categorical is last and zscore once, got {kinds}")
 
   @property
   def width(self) -> int:

@@ -22,16 +22,17 @@ class UserError(Exception):
   """A mistake that the user can mend: printed as one line, exit status 2."""
 
 
-class ReadOnceConfig:
+class TrackedConfig:
   """A view of a config that remembers which keys were read.
 
-  A key that nothing reads is a typo or a misunderstanding: `unread()` lists them.
+  A key that nothing reads is a typo or a misunderstanding. A launcher reads all it needs, calls
+  `all_read()`, and only then starts to work.
   """
 
   def __init__(self, config: ConfigDict, prefix: str = ""):
     self._config, self._prefix = config, prefix
     self._seen: set[str] = set()
-    self._children: dict[str, ReadOnceConfig] = {}
+    self._children: dict[str, TrackedConfig] = {}
 
   def __getattr__(self, key: str) -> Any:
     if key.startswith("_"):
@@ -41,7 +42,7 @@ class ReadOnceConfig:
     self._seen.add(key)
     value = self._config[key]
     if isinstance(value, ConfigDict):
-      return self._children.setdefault(key, ReadOnceConfig(value, f"{self._prefix}{key}."))
+      return self._children.setdefault(key, TrackedConfig(value, f"{self._prefix}{key}."))
     return value
 
   def to_dict(self) -> dict[str, Any]:
@@ -51,6 +52,11 @@ class ReadOnceConfig:
       if isinstance(value, ConfigDict):
         getattr(self, key).to_dict()
     return self._config.to_dict()
+
+  def all_read(self) -> None:
+    """Raises: UserError that names the keys that nothing has read."""
+    if unread := self.unread():
+      raise UserError(f"config keys that nothing reads: {', '.join(unread)}")
 
   def unread(self) -> list[str]:
     """Dotted names of the keys that nothing has read."""
@@ -74,11 +80,10 @@ def run(
     if {"-h", "-?", "--help", "--helpfull"} & set(argv[1:]):
       print(help_text(doc or "", _config_path(argv, default_config)))
       sys.exit(0)
-    config = ReadOnceConfig(load_config(argv, default_config))
+    config = TrackedConfig(load_config(argv, default_config))
     status = main(config)
-    unread = config.unread()
-    if unread and not status:
-      raise UserError(f"config keys that nothing read: {', '.join(unread)}")
+    if not status:
+      config.all_read()
     sys.exit(status or 0)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -138,7 +143,7 @@ def help_text(doc: str, path: str) -> str:
 
 def _import(filename: str):
   if not pathlib.Path(filename).is_file():
-    raise UserError(f"no config file '{filename}'; run from the repository root, or name it in full")
+    raise UserError(f"no config file '{filename}': run from the repository root or give its path")
   spec = importlib.util.spec_from_file_location("jetfm_config", filename)
   if spec is None or spec.loader is None:
     raise UserError(f"config file '{filename}' is not a Python file")
