@@ -42,6 +42,9 @@ class Batch:
   """(B,) int32 number of the event in its data set; -1 for filler."""
   spectators: Array
   """(B, S) kept for evaluation, never an input, in the order of `Schema.spectators`."""
+  hidden_rank: Array | None = None
+  """(B, N) int32 pT rank (0 = leading) of a particle that is hidden from the encoder, -1 where it
+  is visible; None when nothing is hidden. A hidden particle's p4 and features have no meaning."""
 
   @property
   def num_events(self) -> int:

@@ -93,7 +93,7 @@ def test_unknown_variant_is_one_line(config_file, capsys):
 
 def test_key_that_nothing_reads_is_an_error(config_file, capsys):
   def main(config):
-    return (config.seed, config.out, config.classes, config.optimizer.rate) and None
+    assert (config.seed, config.out, config.classes, config.optimizer.rate)
 
   assert run(main, config_file) == cli.EXIT_USAGE
   assert "optimizer.clip" in capsys.readouterr().err
