@@ -1,0 +1,1 @@
+"""Tasks: what the encoder is trained and fine-tuned for."""
