@@ -12,7 +12,7 @@ from jetfm.typing import Array, Batch
 
 Views = dict[str, Batch]
 Statistics = dict[str, Array]
-"""Per-event arrays, each (B, ...) with a trailing shape that does not depend on the padded length."""
+"""Per-event arrays (B, ...); the trailing shape does not depend on the padded length."""
 
 
 class Task(Protocol):
@@ -45,7 +45,7 @@ class Task(Protocol):
     ...
 
   def statistics(self, outputs: Any, views: Views, batch: Batch) -> Statistics:
-    """Per-event sums and counts from which the loss and the metrics are made; no reduction over B."""
+    """Per-event sums and counts from which loss and metrics are made; no reduction over B."""
     ...
 
   def loss(
@@ -58,5 +58,5 @@ class Task(Protocol):
     ...
 
   def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
-    """Evaluation: sums that add over batches, by name, each a (numerator, denominator) pair (2,)."""
+    """Sums that add over evaluation batches: name -> (numerator, denominator) as one (2,)."""
     ...
