@@ -240,7 +240,7 @@ class Schema:
     Physical units, in the order of `self.features`; padded slots are 0.
     """
     derived = tuple(f.name for f in self.features if f.derived)
-    computed = particle_features(derived, p4, mask) if derived else None
+    computed = particle_features(derived, p4, mask)
     stored = jnp.where(mask[..., None], features, 0.0)
     columns = [
       computed[..., derived.index(f.name)] if f.derived else stored[..., self.stored.index(f.name)]
