@@ -35,6 +35,12 @@ def _log(x: jax.Array) -> jax.Array:
   return jnp.log(jnp.maximum(x, LOG_FLOOR))
 
 
+def _arcsinh_ratio(pz: jax.Array, transverse: jax.Array) -> jax.Array:
+  """asinh(pz / transverse): large where only pz is left, 0 with zero gradient where nothing is."""
+  floor = jnp.where(pz != 0, _TINY, 1)
+  return jnp.arcsinh(pz / jnp.where(transverse > _TINY, transverse, floor))
+
+
 def _light_cone(p4: jax.Array) -> tuple[jax.Array, jax.Array]:
   """E + pz and E - pz."""
   return p4[..., 0] + p4[..., 3], p4[..., 0] - p4[..., 3]
@@ -60,7 +66,7 @@ def pseudorapidity(p4: ArrayLike) -> jax.Array:
   0 for the zero vector; large, finite and of the right sign for one along the beam.
   """
   p4 = jnp.asarray(p4)
-  return jnp.arcsinh(p4[..., 3] / jnp.maximum(transverse_momentum(p4), _TINY))
+  return _arcsinh_ratio(p4[..., 3], transverse_momentum(p4))
 
 
 def rapidity(p4: ArrayLike) -> jax.Array:
@@ -71,8 +77,7 @@ def rapidity(p4: ArrayLike) -> jax.Array:
   """
   p4 = jnp.asarray(p4)
   plus, minus = _light_cone(p4)
-  transverse_mass = _sqrt(plus * minus)
-  return jnp.arcsinh(p4[..., 3] / jnp.maximum(transverse_mass, _TINY))
+  return _arcsinh_ratio(p4[..., 3], _sqrt(plus * minus))
 
 
 def mass_squared(p4: ArrayLike) -> jax.Array:

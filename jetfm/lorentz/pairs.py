@@ -27,6 +27,7 @@ from jetfm.lorentz.kinematics import (
 PAIR_FEATURES: dict[str, tuple[str, ...]] = {
   "part": ("ln_kt", "ln_z", "ln_dr", "ln_m2"),
   "lorentz_part": ("d_eta", "d_phi", "dr", "ln_ptpt"),
+  "invariant": ("ln_m2",),
 }
 """Names of the features of each kind, in order."""
 
@@ -34,7 +35,7 @@ PAIR_FEATURES: dict[str, tuple[str, ...]] = {
 class PairMomenta(NamedTuple):
   """What the pair features need of each particle; all fields have one shape.
 
-  `longitudinal` is the rapidity for kind 'part' and the pseudorapidity for 'lorentz_part'.
+  `longitudinal` is the pseudorapidity for kind 'lorentz_part' and the rapidity for the others.
   """
 
   pt: jax.Array
@@ -59,25 +60,32 @@ def pair_momenta(p4: ArrayLike, kind: str = "part") -> PairMomenta:
   """
   _check_kind(kind)
   p4 = jnp.asarray(p4)
-  longitudinal = rapidity(p4) if kind == "part" else pseudorapidity(p4)
+  longitudinal = pseudorapidity(p4) if kind == "lorentz_part" else rapidity(p4)
   energy, px, py, pz = jnp.moveaxis(p4, -1, 0)
   return PairMomenta(transverse_momentum(p4), longitudinal, azimuth(p4), energy, px, py, pz)
 
 
 def pairwise_features(
   i: PairMomenta, j: PairMomenta, kind: str = "part"
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """The four features of all pairs of two sets whose shapes broadcast, such as (N, 1) and (1, M).
+) -> tuple[jax.Array, ...]:
+  """The features of all pairs of two sets whose shapes broadcast, such as (N, 1) and (1, M).
 
   part (arXiv:2202.03772, in weaver-core's order; dR from rapidity and phi):
       ln kT = ln(min(pT_i, pT_j) dR),   ln z = ln(min(pT_i, pT_j)/(pT_i + pT_j)),
       ln dR,   ln m2 = ln((p_i + p_j)^2)
   lorentz_part (dR from pseudorapidity and phi):
       d_eta = eta_i - eta_j,   d_phi = phi_i - phi_j in (-pi, pi],   dR,   ln(pT_i pT_j)
+  invariant (under the whole Lorentz group, as no other of these is):
+      ln m2
 
   Raises: ValueError for an unknown kind.
   """
   _check_kind(kind)
+  energy, pz = i.energy + j.energy, i.pz + j.pz
+  m2 = (energy + pz) * (energy - pz) - ((i.px + j.px) ** 2 + (i.py + j.py) ** 2)
+  ln_m2 = jnp.log(jnp.maximum(m2, LOG_FLOOR))
+  if kind == "invariant":
+    return (ln_m2,)
   d_long = i.longitudinal - j.longitudinal
   d_phi = wrap_angle(i.phi - j.phi)
   dr2 = d_long**2 + d_phi**2
@@ -90,15 +98,13 @@ def pairwise_features(
   ln_kt = 0.5 * jnp.log(jnp.maximum(pt_min**2 * dr2, LOG_FLOOR**2))
   ln_dr = 0.5 * jnp.log(jnp.maximum(dr2, LOG_FLOOR**2))
   ln_z = jnp.log(jnp.maximum(pt_min / jnp.maximum(i.pt + j.pt, LOG_FLOOR), LOG_FLOOR))
-  energy, pz = i.energy + j.energy, i.pz + j.pz
-  m2 = (energy + pz) * (energy - pz) - ((i.px + j.px) ** 2 + (i.py + j.py) ** 2)
-  return ln_kt, ln_z, ln_dr, jnp.log(jnp.maximum(m2, LOG_FLOOR))
+  return ln_kt, ln_z, ln_dr, ln_m2
 
 
 def pair_features(p4: ArrayLike, kind: str = "part") -> jax.Array:
-  """All pairs of a jet's particles, (..., N, 4) in GeV -> (..., N, M, 4) with M = N.
+  """All pairs of a jet's particles, (..., N, 4) in GeV -> (..., N, M, F) with M = N.
 
-  Features come last, in the order of `PAIR_FEATURES[kind]`; see `pairwise_features`. Padded (zero)
+  The F features come last, in the order of `PAIR_FEATURES[kind]`; see `pairwise_features`. Padded (zero)
   particles give finite values without meaning: attention masks them.
   Raises: ValueError for an unknown kind.
   """

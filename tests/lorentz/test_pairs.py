@@ -1,0 +1,163 @@
+"""Features of pairs of particles."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jetfm import lorentz
+
+KINDS = tuple(lorentz.PAIR_FEATURES)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+  return request.param
+
+
+def column(features, kind, name):
+  return np.asarray(features)[..., lorentz.PAIR_FEATURES[kind].index(name)]
+
+
+def real_pairs(mask):
+  """Pairs of two different particles."""
+  return mask[:, :, None] & mask[:, None, :] & ~np.eye(mask.shape[1], dtype=bool)
+
+
+def test_features_are_their_definitions(x64, jets):
+  p4, mask = jets(0)
+  pairs = real_pairs(mask)
+  pt = np.hypot(p4[..., 1], p4[..., 2])
+  with np.errstate(divide="ignore", invalid="ignore"):
+    y = 0.5 * np.log((p4[..., 0] + p4[..., 3]) / (p4[..., 0] - p4[..., 3]))
+    eta = np.arcsinh(p4[..., 3] / pt)
+  phi = np.arctan2(p4[..., 2], p4[..., 1])
+
+  def minus(x):
+    return (x[:, :, None] - x[:, None, :])[pairs]
+
+  def both(x, f):
+    return f(x[:, :, None], x[:, None, :])[pairs]
+
+  d_phi = np.angle(np.exp(1j * minus(phi)))
+  dr = np.hypot(minus(y), d_phi)
+  total = (p4[:, :, None] + p4[:, None, :])[pairs]
+  m2 = total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1)
+  expected = {
+    "ln_kt": np.log(both(pt, np.minimum) * dr),
+    "ln_z": np.log(both(pt, np.minimum) / both(pt, np.add)),
+    "ln_dr": np.log(dr),
+    "ln_m2": np.log(m2),
+    "d_eta": minus(eta),
+    "d_phi": d_phi,
+    "dr": np.hypot(minus(eta), d_phi),
+    "ln_ptpt": np.log(both(pt, np.multiply)),
+  }
+  for kind, names in lorentz.PAIR_FEATURES.items():
+    features = lorentz.pair_features(p4, kind)
+    assert features.shape == (*mask.shape, mask.shape[1], 4)
+    for name in names:
+      found = column(features, kind, name)[pairs]
+      np.testing.assert_allclose(found, expected[name], atol=1e-8, err_msg=name)
+
+
+def test_exchange_of_the_particles(x64, jets, kind):
+  """Symmetric, except that the signed differences change sign."""
+  features = np.asarray(lorentz.pair_features(jets(1)[0], kind))
+  signs = [-1 if name in ("d_eta", "d_phi") else 1 for name in lorentz.PAIR_FEATURES[kind]]
+  np.testing.assert_array_equal(features.swapaxes(1, 2), signs * features)
+
+
+@pytest.mark.parametrize("angle, rapidity", [(1.0, 0.0), (0.0, 1.3), (-2.5, -0.8)])
+def test_invariant_about_and_along_the_beam(x64, jets, kind, angle, rapidity):
+  """Differences of pseudorapidity are boost invariant only without mass."""
+  p4, mask = jets(2, massless=kind == "lorentz_part")
+  matrix = lorentz.rotation([0, 0, 1], angle) @ lorentz.boost(rapidity, [0, 0, 1])
+  before = np.asarray(lorentz.pair_features(p4, kind))
+  after = np.asarray(lorentz.pair_features(lorentz.transform_vectors(matrix, p4), kind))
+  pairs = real_pairs(mask)
+  if kind == "part":  # the mass of a pair is known to about eps E^2 / m^2
+    np.testing.assert_allclose(after[pairs][:, 3], before[pairs][:, 3], atol=1e-8)
+    before, after = before[..., :3], after[..., :3]
+  np.testing.assert_allclose(after[pairs], before[pairs], atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pair_mass_is_invariant(x64, jets, seed):
+  p4, mask = jets(seed)
+  p4 = p4 / p4[..., 0].max()
+  matrix = lorentz.random_lorentz(jax.random.key(seed), 1.0, reflections=seed % 2 == 1)
+  pairs = real_pairs(mask)
+  before = column(lorentz.pair_features(p4), "part", "ln_m2")[pairs]
+  after = column(lorentz.pair_features(lorentz.transform_vectors(matrix, p4)), "part", "ln_m2")[
+    pairs
+  ]
+  np.testing.assert_allclose(np.exp(after), np.exp(before), atol=1e-12)
+
+
+def test_arguments_are_clamped(kind):
+  """Padding, a particle with itself and a light-like pair give the logarithm of 1e-8, no less."""
+  p4 = np.array([[0.0, 0, 0, 0], [5, 3, 4, 0], [5, 3, 4, 0]], np.float32)
+  features = lorentz.pair_features(p4, kind)
+  floor = np.log(1e-8)
+  if kind == "part":
+    np.testing.assert_allclose(features[1, 2], [floor, np.log(0.5), floor, floor], rtol=1e-6)
+    np.testing.assert_allclose(features[0, 0], floor, rtol=1e-6)
+  else:
+    np.testing.assert_allclose(features[1, 2], [0, 0, 0, np.log(25)], rtol=1e-6)
+    np.testing.assert_allclose(features[0, 0], [0, 0, 0, floor], rtol=1e-6)
+
+
+def test_gradients_are_finite_at_the_edges(edge_momenta, kind):
+  p4 = jnp.concatenate([edge_momenta, edge_momenta])  # every particle has a collinear twin
+
+  def total(p4):
+    return lorentz.pair_features(p4, kind).sum()
+
+  value, gradient = jax.value_and_grad(total)(p4)
+  assert np.isfinite(value)
+  assert np.isfinite(gradient).all()
+
+
+def test_gradients_are_the_derivatives(x64, smooth_momenta, kind):
+
+  def off_diagonal(p4):
+    return lorentz.pair_features(p4, kind)[jnp.triu_indices(len(p4), 1)]
+
+  check_grads(off_diagonal, (smooth_momenta,), order=1, modes=["rev"], rtol=1e-6)
+
+
+def test_a_tile_is_a_part_of_the_whole(jets, kind):
+  """Two broadcast sets of particles give the block of pairs that they span."""
+  p4, _ = jets(4, num_jets=1)
+  whole = lorentz.pair_features(p4[0], kind)
+  i = lorentz.pair_momenta(p4[0, 2:5, None], kind)
+  j = lorentz.pair_momenta(p4[0, None, 5:], kind)
+  tile = jnp.stack(lorentz.pairwise_features(i, j, kind), axis=-1)
+  np.testing.assert_array_equal(tile, whole[2:5, 5:])
+
+
+def test_float32_agrees_with_float64(jets, kind):
+  p4, mask = jets(5, num_jets=20)
+  p4 = p4.astype(np.float32)
+  single = np.asarray(lorentz.pair_features(p4, kind))
+  assert single.dtype == np.float32
+  with jax.enable_x64(True):
+    double = np.asarray(lorentz.pair_features(p4.astype(np.float64), kind))
+  pairs = real_pairs(mask)
+  single, double = single[pairs], double[pairs]
+  if kind == "part":
+    # Angles are known to about 1e-6, masses squared to a few roundings of the energy squared.
+    energy = (p4[:, :, None, 0] + p4[:, None, :, 0])[pairs]
+    m2_error = np.abs(np.exp(single[:, 3]) - np.exp(double[:, 3]))
+    assert (m2_error < 4 * np.finfo(np.float32).eps * energy**2).all()
+    slack = 1e-6 / np.exp(double[:, 2:3]) + 1e-6
+    assert (np.abs(single[:, :3] - double[:, :3]) < slack).all()
+  else:
+    np.testing.assert_allclose(single, double, rtol=2e-6, atol=3e-6)
+
+
+def test_unknown_kind_names_the_nearest(jets):
+  with pytest.raises(ValueError, match="'parts'; the nearest is 'part'"):
+    lorentz.pair_features(jets(0)[0], "parts")
