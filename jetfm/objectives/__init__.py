@@ -1,0 +1,51 @@
+"""Pure loss functions: per-event sums first, one function of their global totals after."""
+
+from jetfm.objectives.averages import at_least_float32, ratio, weighted_mean, weighted_sum
+from jetfm.objectives.conservation import (
+  Conservation,
+  conservation_loss,
+  mse_cosine_loss,
+  residual_sums,
+)
+from jetfm.objectives.invariant_mass import (
+  MASS_SCALE,
+  invariant_mass_loss,
+  mass_residual_sums,
+)
+from jetfm.objectives.sets import (
+  chamfer_distance,
+  existence_cross_entropy,
+  particle_distance,
+  wasserstein_1d,
+)
+from jetfm.objectives.supervised import REGRESSION_ERRORS, cross_entropy, regression_error
+from jetfm.objectives.variational import gaussian_kl, warm_up, with_free_bits
+
+__all__ = [
+  # averages
+  "at_least_float32",
+  "ratio",
+  "weighted_mean",
+  "weighted_sum",
+  # reconstruction
+  "Conservation",
+  "conservation_loss",
+  "mse_cosine_loss",
+  "residual_sums",
+  "MASS_SCALE",
+  "invariant_mass_loss",
+  "mass_residual_sums",
+  # supervised
+  "REGRESSION_ERRORS",
+  "cross_entropy",
+  "regression_error",
+  # sets
+  "chamfer_distance",
+  "existence_cross_entropy",
+  "particle_distance",
+  "wasserstein_1d",
+  # variational
+  "gaussian_kl",
+  "warm_up",
+  "with_free_bits",
+]
