@@ -1,0 +1,21 @@
+"""Data: files of jets -> records -> padded batches.
+
+Public: `open_dataset` (batches), `Manifest` (what a data set holds), `jet_schema` (input sets),
+`ingest.ingest` (files to records), `DataError`.
+"""
+
+from jetfm.data.errors import DataError
+from jetfm.data.jet_schema import INPUT_SETS, JETCLASS, jet_schema
+from jetfm.data.manifest import Manifest
+from jetfm.data.pipeline import JetDataset, Loader, open_dataset
+
+__all__ = [
+  "open_dataset",
+  "JetDataset",
+  "Loader",
+  "Manifest",
+  "jet_schema",
+  "INPUT_SETS",
+  "JETCLASS",
+  "DataError",
+]
