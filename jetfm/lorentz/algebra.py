@@ -26,11 +26,9 @@ NUM_COMPONENTS = len(BLADES)
 GRADES = np.array([len(blade) for blade in BLADES])
 """(16,) grade of each component."""
 
+_ENDS = np.cumsum(np.bincount(GRADES))
 GRADE_SLICES: tuple[slice, ...] = tuple(
-  slice(
-    int(np.argmax(grade == GRADES)), int(np.argmax(grade == GRADES)) + int(np.sum(grade == GRADES))
-  )
-  for grade in range(5)
+  slice(int(start), int(end)) for start, end in zip([0, *_ENDS[:-1]], _ENDS, strict=True)
 )
 """Where the components of grade 0..4 are."""
 
@@ -81,8 +79,8 @@ INNER_SIGNS = np.array([np.prod(METRIC[list(blade)]) for blade in BLADES])
 
 def _bilinear(table: np.ndarray, x: ArrayLike, y: ArrayLike) -> jax.Array:
   x, y = jnp.asarray(x), jnp.asarray(y)
-  table = jnp.asarray(table, jnp.result_type(x, y))
-  return jnp.einsum("...i,...j,ijk->...k", x, y, table, precision="highest")
+  signs = jnp.asarray(table, jnp.result_type(x, y))
+  return jnp.einsum("...i,...j,ijk->...k", x, y, signs, precision="highest")
 
 
 def geometric_product(x: ArrayLike, y: ArrayLike) -> jax.Array:
@@ -169,7 +167,7 @@ def equivariant_maps(pseudoscalar: bool) -> np.ndarray:
   Shapes: (5 | 10, 16, 16) float64; map k acts as y_a = sum_b maps[k, a, b] x_b.
   Source: arXiv:2405.14806, section 3.
   """
-  projections = np.stack([np.diag((grade == GRADES).astype(float)) for grade in range(5)])
+  projections = np.stack([np.diag(np.equal(GRADES, grade).astype(float)) for grade in range(5)])
   if not pseudoscalar:
     return projections
   times_pseudoscalar = GEOMETRIC_PRODUCT[:, -1, :].T

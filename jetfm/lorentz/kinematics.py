@@ -37,8 +37,9 @@ def _log(x: jax.Array) -> jax.Array:
 
 def _arcsinh_ratio(pz: jax.Array, transverse: jax.Array) -> jax.Array:
   """asinh(pz / transverse): large where only pz is left, 0 with zero gradient where nothing is."""
-  floor = jnp.where(pz != 0, _TINY, 1)
-  return jnp.arcsinh(pz / jnp.where(transverse > _TINY, transverse, floor))
+  nothing = (pz == 0) & (transverse <= _TINY)
+  divisor = jnp.where(nothing, 1, jnp.maximum(transverse, _TINY))
+  return jnp.arcsinh(jnp.where(nothing, 0, pz) / divisor)
 
 
 def _light_cone(p4: jax.Array) -> tuple[jax.Array, jax.Array]:

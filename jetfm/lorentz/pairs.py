@@ -65,9 +65,7 @@ def pair_momenta(p4: ArrayLike, kind: str = "part") -> PairMomenta:
   return PairMomenta(transverse_momentum(p4), longitudinal, azimuth(p4), energy, px, py, pz)
 
 
-def pairwise_features(
-  i: PairMomenta, j: PairMomenta, kind: str = "part"
-) -> tuple[jax.Array, ...]:
+def pairwise_features(i: PairMomenta, j: PairMomenta, kind: str = "part") -> tuple[jax.Array, ...]:
   """The features of all pairs of two sets whose shapes broadcast, such as (N, 1) and (1, M).
 
   part (arXiv:2202.03772, in weaver-core's order; dR from rapidity and phi):
@@ -104,8 +102,8 @@ def pairwise_features(
 def pair_features(p4: ArrayLike, kind: str = "part") -> jax.Array:
   """All pairs of a jet's particles, (..., N, 4) in GeV -> (..., N, M, F) with M = N.
 
-  The F features come last, in the order of `PAIR_FEATURES[kind]`; see `pairwise_features`. Padded (zero)
-  particles give finite values without meaning: attention masks them.
+  The F features come last, in the order of `PAIR_FEATURES[kind]`; see `pairwise_features`. Padded
+  (zero) particles give finite values without meaning: attention masks them.
   Raises: ValueError for an unknown kind.
   """
   momenta = pair_momenta(p4, kind)

@@ -97,7 +97,7 @@ def multivector_matrix(matrix: ArrayLike) -> jax.Array:
   matrix = jnp.asarray(matrix)
   outer = jnp.asarray(OUTER_PRODUCT[:, GRADE_SLICES[1], :], matrix.dtype)
   one = jnp.zeros((*matrix.shape[:-2], NUM_COMPONENTS), matrix.dtype).at[..., 0].set(1)
-  images = {(): one}
+  images: dict[tuple[int, ...], jax.Array] = {(): one}
   for blade in BLADES[1:]:
     images[blade] = jnp.einsum(
       "...i,...j,ijk->...k",

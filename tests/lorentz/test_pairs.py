@@ -56,7 +56,7 @@ def test_features_are_their_definitions(x64, jets):
   }
   for kind, names in lorentz.PAIR_FEATURES.items():
     features = lorentz.pair_features(p4, kind)
-    assert features.shape == (*mask.shape, mask.shape[1], 4)
+    assert features.shape == (*mask.shape, mask.shape[1], len(names))
     for name in names:
       found = column(features, kind, name)[pairs]
       np.testing.assert_allclose(found, expected[name], atol=1e-8, err_msg=name)
@@ -77,10 +77,9 @@ def test_invariant_about_and_along_the_beam(x64, jets, kind, angle, rapidity):
   before = np.asarray(lorentz.pair_features(p4, kind))
   after = np.asarray(lorentz.pair_features(lorentz.transform_vectors(matrix, p4), kind))
   pairs = real_pairs(mask)
-  if kind == "part":  # the mass of a pair is known to about eps E^2 / m^2
-    np.testing.assert_allclose(after[pairs][:, 3], before[pairs][:, 3], atol=1e-8)
-    before, after = before[..., :3], after[..., :3]
-  np.testing.assert_allclose(after[pairs], before[pairs], atol=1e-10)
+  for k, name in enumerate(lorentz.PAIR_FEATURES[kind]):
+    atol = 1e-8 if name == "ln_m2" else 1e-10  # m^2 is known to about eps E^2 / m^2
+    np.testing.assert_allclose(after[pairs][:, k], before[pairs][:, k], atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -99,14 +98,14 @@ def test_pair_mass_is_invariant(x64, jets, seed):
 def test_arguments_are_clamped(kind):
   """Padding, a particle with itself and a light-like pair give the logarithm of 1e-8, no less."""
   p4 = np.array([[0.0, 0, 0, 0], [5, 3, 4, 0], [5, 3, 4, 0]], np.float32)
-  features = lorentz.pair_features(p4, kind)
   floor = np.log(1e-8)
-  if kind == "part":
-    np.testing.assert_allclose(features[1, 2], [floor, np.log(0.5), floor, floor], rtol=1e-6)
-    np.testing.assert_allclose(features[0, 0], floor, rtol=1e-6)
-  else:
-    np.testing.assert_allclose(features[1, 2], [0, 0, 0, np.log(25)], rtol=1e-6)
-    np.testing.assert_allclose(features[0, 0], [0, 0, 0, floor], rtol=1e-6)
+  collinear = {"ln_z": np.log(0.5), "ln_ptpt": np.log(25), "d_eta": 0, "d_phi": 0, "dr": 0}
+  padded = {"d_eta": 0, "d_phi": 0, "dr": 0}
+  features = np.asarray(lorentz.pair_features(p4, kind))
+  for name in lorentz.PAIR_FEATURES[kind]:
+    found = column(features, kind, name)
+    np.testing.assert_allclose(found[1, 2], collinear.get(name, floor), rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(found[0, 0], padded.get(name, floor), rtol=1e-6, err_msg=name)
 
 
 def test_gradients_are_finite_at_the_edges(edge_momenta, kind):
@@ -146,16 +145,17 @@ def test_float32_agrees_with_float64(jets, kind):
   with jax.enable_x64(True):
     double = np.asarray(lorentz.pair_features(p4.astype(np.float64), kind))
   pairs = real_pairs(mask)
-  single, double = single[pairs], double[pairs]
-  if kind == "part":
-    # Angles are known to about 1e-6, masses squared to a few roundings of the energy squared.
-    energy = (p4[:, :, None, 0] + p4[:, None, :, 0])[pairs]
-    m2_error = np.abs(np.exp(single[:, 3]) - np.exp(double[:, 3]))
-    assert (m2_error < 4 * np.finfo(np.float32).eps * energy**2).all()
-    slack = 1e-6 / np.exp(double[:, 2:3]) + 1e-6
-    assert (np.abs(single[:, :3] - double[:, :3]) < slack).all()
-  else:
-    np.testing.assert_allclose(single, double, rtol=2e-6, atol=3e-6)
+  # Angles are known to about 1e-6, masses squared to a few roundings of the energy squared.
+  energy = (p4[:, :, None, 0] + p4[:, None, :, 0])[pairs].astype(np.float64)
+  for name in lorentz.PAIR_FEATURES[kind]:
+    found, exact = column(single, kind, name)[pairs], column(double, kind, name)[pairs]
+    slack = 1e-6 + 1e-6 * np.abs(exact)
+    if name in ("ln_dr", "ln_kt"):
+      slack = slack + 1e-6 / np.exp(column(double, kind, "ln_dr")[pairs])
+    elif name == "ln_m2":
+      found, exact = np.exp(found.astype(np.float64)), np.exp(exact)
+      slack = 4 * np.finfo(np.float32).eps * energy**2
+    assert (np.abs(found - exact) <= slack).all(), name
 
 
 def test_unknown_kind_names_the_nearest(jets):
