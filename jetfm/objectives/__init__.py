@@ -1,6 +1,6 @@
 """Pure loss functions: per-event sums first, one function of their global totals after."""
 
-from jetfm.objectives.averages import at_least_float32, ratio, weighted_mean, weighted_sum
+from jetfm.objectives.averages import absolute, at_least_float32, ratio, weighted_mean, weighted_sum
 from jetfm.objectives.conservation import (
   Conservation,
   conservation_loss,
@@ -23,6 +23,7 @@ from jetfm.objectives.variational import gaussian_kl, warm_up, with_free_bits
 
 __all__ = [
   # averages
+  "absolute",
   "at_least_float32",
   "ratio",
   "weighted_mean",

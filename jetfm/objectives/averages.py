@@ -18,6 +18,11 @@ def at_least_float32(x: ArrayLike) -> jax.Array:
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def absolute(x: ArrayLike) -> jax.Array:
+  """|x| with gradient 0 at 0: what is exactly right is left alone (JAX's own is 1 there)."""
+  return x * jnp.sign(x)
+
+
 def weighted_sum(values: ArrayLike, weight: ArrayLike) -> jax.Array:
   """sum_b weight_b values_b, values (B, ...) and weight (B,) -> (...).
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jetfm.objectives.averages import at_least_float32, weighted_mean
+from jetfm.objectives.averages import absolute, at_least_float32, weighted_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def residual_sums(pred: ArrayLike, true: ArrayLike, selected: ArrayLike) -> dict
   terms = {
     "pt_error": pt,
     "pt_square": pt**2,
-    "eta_absolute": jnp.abs(eta),
+    "eta_absolute": absolute(eta),
     "eta_square": eta**2,
     "phi_cosine": 2 * jnp.sin(phi / 2) ** 2,
     "energy_error": energy,
@@ -92,8 +92,8 @@ def conservation_loss(
     "eta": mean["eta_absolute"],
     "phi": mean["phi_cosine"],
     "energy": jnp.sqrt(mean["energy_square"] + coef.epsilon),
-    "pt_bias": jnp.abs(mean["pt_error"]),
-    "energy_bias": jnp.abs(mean["energy_error"]),
+    "pt_bias": absolute(mean["pt_error"]),
+    "energy_bias": absolute(mean["energy_error"]),
   }
   loss = (
     c_pt * terms["pt"]

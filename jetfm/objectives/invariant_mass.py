@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jetfm.lorentz import mass_squared
-from jetfm.objectives.averages import at_least_float32, weighted_mean
+from jetfm.objectives.averages import absolute, at_least_float32, weighted_mean
 
 MASS_SCALE = 3.0
 """GeV. A particle of 30 GeV whose E is wrong by 15 % has |m^2| = scale^2."""
@@ -38,7 +38,7 @@ def mass_residual_sums(
   true = jnp.where(chosen, at_least_float32(true), 0)
 
   def residual(p, q):
-    return jnp.abs(_compress(mass_squared(p), scale) - _compress(mass_squared(q), scale))
+    return absolute(_compress(mass_squared(p), scale) - _compress(mass_squared(q), scale))
 
   jets = chosen.any(axis=(-2, -1))
   visible = jnp.where(jets[..., None], jnp.asarray(visible), 0)

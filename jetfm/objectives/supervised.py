@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jetfm.objectives.averages import at_least_float32
+from jetfm.objectives.averages import absolute, at_least_float32
 
 REGRESSION_ERRORS = ("mse", "mae", "huber")
 
@@ -44,7 +44,7 @@ def regression_error(
     case "mse":
       return residual**2
     case "mae":
-      return jnp.abs(residual)
+      return absolute(residual)
     case "huber":
       if delta <= 0:
         raise ValueError(f"the Huber loss has delta {delta}, expected a positive number")
