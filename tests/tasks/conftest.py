@@ -1,0 +1,59 @@
+"""Toy jets: one or two prongs of massive particles, in the shape of a batch."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jetfm.data.jet_schema import jet_schema
+from jetfm.typing import Batch
+
+CONSTANTS = {"mass": (80.0, 40.0), "seed_mass": (300.0, 200.0), "gen_mass": (80.0, 40.0)}
+
+
+def make_jets(counts, length, seed=0, classes=2, features=10, dtype=np.float32) -> Batch:
+  """Jets with the given numbers of particles, sorted by pT, at random directions.
+
+  The class is the number of prongs - 1; a feature column holds noise of its own.
+  """
+  counts = np.asarray(counts)
+  size, events = len(counts), []
+  p4 = np.zeros((size, length, 4))
+  label = np.zeros(size, np.int32)
+  for b, n in enumerate(counts):
+    rng = np.random.default_rng([seed, b])
+    label[b] = rng.integers(classes)
+    fraction = np.sort(rng.dirichlet(np.full(n, 0.4)) + 2e-3)[::-1]
+    pt = rng.uniform(500, 700) * fraction
+    prong = rng.integers(label[b] + 1, size=n)[:, None]
+    centre = rng.normal(0, 0.25, size=(label[b] + 1, 2))
+    eta, phi = (centre[prong[:, 0]] + rng.normal(0, 0.08, (n, 2))).T
+    eta, phi = eta + rng.uniform(-1.5, 1.5), phi + rng.uniform(-np.pi, np.pi)
+    energy = np.hypot(pt * np.cosh(eta), 0.14)
+    p4[b, :n] = np.stack([energy, pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], -1)
+    events.append(rng.normal(size=(length, features)))
+  mask = np.arange(length) < counts[:, None]
+  jet = p4.sum(axis=1)
+  mass = np.sqrt(np.maximum(jet[:, 0] ** 2 - (jet[:, 1:] ** 2).sum(axis=-1), 0))
+  return Batch(
+    p4=jnp.asarray(p4.astype(dtype)),
+    features=jnp.asarray((np.stack(events) * mask[..., None]).astype(dtype)),
+    present=jnp.ones((size, length, 3), bool) & mask[..., None],
+    mask=jnp.asarray(mask),
+    label=jnp.asarray(label),
+    targets=jnp.asarray((mass + 5)[:, None].astype(dtype)),
+    weight=jnp.ones(size, dtype),
+    event_id=jnp.asarray(1000 * seed + np.arange(size), jnp.int32),
+    spectators=jnp.zeros((size, 10), dtype),
+  )
+
+
+@pytest.fixture
+def jets():
+  """The function that makes toy jets, see `make_jets`."""
+  return make_jets
+
+
+@pytest.fixture
+def schema():
+  """Input set `full` with two classes and the three regression targets, fitted by hand."""
+  return jet_schema("full", classes=("one_prong", "two_prongs")).fitted(CONSTANTS)
