@@ -1,0 +1,64 @@
+"""Training: state, step, optimizers, fine-tuning strategies, checkpoints, and the loop.
+
+It gets its batches as iterators and its objectives as tasks, and knows neither files of data nor
+configs.
+"""
+
+from jetfm.train.checkpoint import (
+  CheckpointError,
+  Checkpoints,
+  DamagedCheckpoint,
+  Loaded,
+  differences,
+  load,
+)
+from jetfm.train.early_stopping import EarlyStopping
+from jetfm.train.finetune import STRATEGIES, Strategy, UncoveredParameter, label, make_strategy
+from jetfm.train.loop import NonFiniteLoss, Schedule, Stage, Terminated, evaluate, run_stage
+from jetfm.train.optim import Optimizer, make_optimizer
+from jetfm.train.sharding import data_mesh, initialize_distributed, replicate, shard_batches
+from jetfm.train.state import TrainState, create
+from jetfm.train.step import global_statistics, make_eval_step, make_train_step, quotients
+from jetfm.train.transfer import Report, Rules, TransferError, transfer
+
+__all__ = [
+  # state and steps
+  "TrainState",
+  "create",
+  "make_train_step",
+  "make_eval_step",
+  "global_statistics",
+  "quotients",
+  # optimizers and strategies
+  "Optimizer",
+  "make_optimizer",
+  "Strategy",
+  "STRATEGIES",
+  "make_strategy",
+  "label",
+  "UncoveredParameter",
+  # checkpoints
+  "Checkpoints",
+  "Loaded",
+  "load",
+  "differences",
+  "CheckpointError",
+  "DamagedCheckpoint",
+  "Rules",
+  "Report",
+  "transfer",
+  "TransferError",
+  # loop
+  "Stage",
+  "Schedule",
+  "EarlyStopping",
+  "run_stage",
+  "evaluate",
+  "Terminated",
+  "NonFiniteLoss",
+  # devices
+  "data_mesh",
+  "replicate",
+  "shard_batches",
+  "initialize_distributed",
+]

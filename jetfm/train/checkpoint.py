@@ -1,0 +1,328 @@
+"""Orbax checkpoints that say what they hold, and are verified when read.
+
+A folder of checkpoints holds one sub-folder per step:
+
+  variables/    {'params': ..., 'constants': ...}
+  optimizer/    optimizer state, random key and counters (in `last`, not in `best`)
+  description/  JSON: the model (encoder, heads, schema), progress, and a digest per leaf
+
+Saves are atomic: a kill or a full disk leaves the checkpoints before it intact. Bytes that change
+on the disk are found by the digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jetfm.train.finetune import path_name
+from jetfm.train.state import TrainState
+from jetfm.typing import PyTree
+
+FORMAT = 1
+
+
+class CheckpointError(Exception):
+  """A checkpoint that cannot be written, read or used here."""
+
+
+class DamagedCheckpoint(CheckpointError):
+  """A checkpoint whose bytes are not those that were written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+  """What is needed to use a trained model.
+
+  Attributes:
+    variables: {'params': ..., 'constants': ...}, numpy arrays.
+    description: the model's, as given to `Checkpoints`.
+    progress: of the run, as given to `Checkpoints.save`.
+  """
+
+  step: int
+  variables: dict[str, PyTree]
+  description: dict[str, Any]
+  progress: dict[str, Any]
+  folder: pathlib.Path
+
+
+class Checkpoints:
+  """The checkpoints of one stage in one folder.
+
+  Args:
+    folder: created when missing.
+    description: JSON values that say how to build the model; a checkpoint with another one under
+      'model' is refused.
+    keep: how many of the newest to keep.
+    optimizer: whether the optimizer's state is saved too, for resuming.
+  """
+
+  def __init__(
+    self,
+    folder: str | os.PathLike[str],
+    description: Mapping[str, Any],
+    keep: int = 2,
+    optimizer: bool = True,
+  ):
+    self.folder = pathlib.Path(folder).absolute()
+    self._description = json.loads(json.dumps(description))
+    self._optimizer = optimizer
+    self._manager = _manager(self.folder, keep)
+
+  def steps(self) -> list[int]:
+    """Steps of the complete checkpoints, oldest first."""
+    self._manager.reload()
+    return sorted(self._manager.all_steps())
+
+  def save(self, state: TrainState, progress: Mapping[str, Any]) -> None:
+    """Writes the state at its step and drops checkpoints beyond `keep`.
+
+    Raises: CheckpointError when the disk is full or not writable; older checkpoints are intact.
+    """
+    step = int(state.step)
+    items = {"variables": state.variables}
+    if self._optimizer:
+      items["optimizer"] = _optimizer_items(state)
+    # Host copies: digests and files are made from the same bytes.
+    items = jax.device_get(items)
+    document = {
+      "format": FORMAT,
+      "description": self._description,
+      "progress": {**progress, "step": step},
+      "digests": {name: digests(tree) for name, tree in items.items()},
+    }
+    document["digest"] = _document_digest(document)
+    arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+    arguments["description"] = ocp.args.JsonSave(document)
+    try:
+      self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+      self._manager.wait_until_finished()
+    except Exception as error:  # Orbax and TensorStore raise OSError, ValueError, RuntimeError
+      self._remove_unfinished()
+      before = self.steps()
+      newest = f"the checkpoint of step {before[-1]} is intact" if before else "there is none yet"
+      free = shutil.disk_usage(self.folder).free / 1e6
+      raise CheckpointError(
+        f"cannot write the checkpoint of step {step} to {self.folder} ({free:.0f} MB free there): "
+        f"{_first_line(error)}; {newest}. Make room and start again: the run resumes by itself"
+      ) from error
+
+  def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest undamaged state and its progress, or None when there is no checkpoint.
+
+    A damaged one is reported by a warning and put aside, and the one before it is used.
+
+    Args:
+      like: a state of the right shapes, whose placement on devices is taken over.
+    Raises: CheckpointError for a checkpoint of another model, or when all are damaged.
+    """
+    damaged = []
+    for step in reversed(self.steps()):
+      folder = self.folder / str(step)
+      try:
+        document = _read_document(folder)
+        _check_model(folder, document["description"], self._description)
+        items = {"variables": like.variables, "optimizer": _optimizer_items(like)}
+        restored = {name: _read_item(folder, name, document, tree) for name, tree in items.items()}
+      except DamagedCheckpoint as error:
+        warnings.warn(f"{error}; trying the one before it", stacklevel=2)
+        damaged.append(step)
+        continue
+      for bad in damaged:
+        self._put_aside(bad)
+      return _rebuild(like, restored), document["progress"]
+    if damaged:
+      raise CheckpointError(
+        f"every checkpoint in {self.folder} is damaged (steps {sorted(damaged)}); restore the "
+        "folder from a backup, or remove it to start again"
+      )
+    return None
+
+  def close(self) -> None:
+    self._manager.close()
+
+  def _put_aside(self, step: int) -> None:
+    target = self.folder.with_name(f"{self.folder.name}-damaged") / str(step)
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(exist_ok=True)
+    (self.folder / str(step)).rename(target)
+    self._manager.reload()
+
+  def _remove_unfinished(self) -> None:
+    for folder in self.folder.glob("*orbax-checkpoint-tmp*"):
+      shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(Exception):
+      self._manager.reload()
+
+
+def load(folder: str | os.PathLike[str]) -> Loaded:
+  """The newest checkpoint of a folder, or the folder of one step, for use without its optimizer.
+
+  Raises: CheckpointError when there is none, or when it is damaged.
+  """
+  folder = pathlib.Path(folder).absolute()
+  if not (folder / "description").is_dir():
+    steps = [int(p.name) for p in folder.glob("*") if p.name.isdigit()] if folder.is_dir() else []
+    complete = [s for s in steps if (folder / str(s) / "_CHECKPOINT_METADATA").exists()]
+    if not complete:
+      raise CheckpointError(
+        f"no checkpoint in {folder}: give the folder 'best' or 'last' of a stage of a run"
+      )
+    folder = folder / str(max(complete))
+  document = _read_document(folder)
+  variables = _read_item(folder, "variables", document, None)
+  progress = document["progress"]
+  return Loaded(progress["step"], variables, document["description"], progress, folder)
+
+
+def digests(tree: PyTree) -> dict[str, str]:
+  """Path of each leaf -> digest of its type, shape and bytes."""
+  return {
+    path_name(path): _leaf_digest(np.asarray(leaf))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _leaf_digest(array: np.ndarray) -> str:
+  head = f"{array.dtype} {array.shape} ".encode()
+  return hashlib.blake2b(head + array.tobytes(), digest_size=16).hexdigest()
+
+
+def _document_digest(document: Mapping[str, Any]) -> str:
+  content = {key: value for key, value in document.items() if key != "digest"}
+  return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
+  # Saves are waited for anyway; without threads of its own a failed save is raised here.
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True, create=True
+  )
+  return ocp.CheckpointManager(folder, options=options)
+
+
+def _optimizer_items(state: TrainState) -> dict[str, Any]:
+  leaves = jax.tree_util.tree_leaves_with_path(state.opt_state)
+  return {
+    # By path: the named tuples of Optax are not part of the file's format.
+    "opt_state": {path_name(path): leaf for path, leaf in leaves},
+    "key": jax.random.key_data(state.key),
+    "step": state.step,
+    "nonfinite": state.nonfinite,
+  }
+
+
+def _rebuild(like: TrainState, items: Mapping[str, Any]) -> TrainState:
+  variables, saved = items["variables"], items["optimizer"]
+  paths, structure = jax.tree_util.tree_flatten_with_path(like.opt_state)
+  leaves = [saved["opt_state"][path_name(path)] for path, _ in paths]
+  key = jax.random.wrap_key_data(saved["key"], impl=jax.random.key_impl(like.key))
+  state = TrainState(
+    step=saved["step"],
+    params=variables["params"],
+    constants=variables["constants"],
+    opt_state=jax.tree_util.tree_unflatten(structure, leaves),
+    key=key,
+    nonfinite=saved["nonfinite"],
+  )
+  return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), state, like)
+
+
+def _read_document(folder: pathlib.Path) -> dict[str, Any]:
+  try:
+    document = json.loads((folder / "description" / "metadata").read_text())
+    intact = document["digest"] == _document_digest(document)
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise DamagedCheckpoint(f"checkpoint {folder}: its description cannot be read") from error
+  if not intact:
+    raise DamagedCheckpoint(f"checkpoint {folder}: its description is not what was written")
+  return document
+
+
+def _read_item(
+  folder: pathlib.Path, name: str, document: Mapping[str, Any], like: PyTree | None
+) -> PyTree:
+  """One item as numpy arrays, in the structure of `like`; every leaf verified."""
+  written = document["digests"].get(name)
+  if written is None:
+    raise CheckpointError(f"checkpoint {folder} has no '{name}'; use the folder 'last' to resume")
+  if like is not None:
+    expected = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(like)}
+    if different := sorted(expected ^ set(written)):
+      raise CheckpointError(
+        f"checkpoint {folder}: '{name}' has {len(written)} arrays, expected {len(expected)}; "
+        f"the first that differs is '{different[0]}'. It belongs to another model or strategy"
+      )
+  try:
+    with _quiet(), ocp.StandardCheckpointer() as reader:
+      metadata = reader.metadata(folder / name).item_metadata
+      zeros = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), metadata.tree)
+      tree = reader.restore(folder / name, zeros)
+    found = digests(tree)
+  except Exception as error:  # a flipped byte may surface anywhere in Orbax or TensorStore
+    raise DamagedCheckpoint(f"checkpoint {folder}: {name}: {_first_line(error)}") from error
+  for path in written:
+    if found.get(path) != written[path]:
+      raise DamagedCheckpoint(f"checkpoint {folder}: {name}/{path} is not what was written")
+  if like is None:
+    return tree
+  flat = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  return jax.tree_util.tree_map_with_path(lambda path, _: flat[path_name(path)], like)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Without Orbax's own log lines: an item is read alone, and damage is reported by us."""
+  loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+  levels = [logger.level for logger in loggers]
+  for logger in loggers:
+    logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    for logger, level in zip(loggers, levels, strict=True):
+      logger.setLevel(level)
+
+
+def _check_model(folder: pathlib.Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+  if lines := differences(there.get("model"), here.get("model")):
+    raise CheckpointError(
+      f"checkpoint {folder} is of another model: {'; '.join(lines[:5])}. Use another --workdir, or "
+      "the configuration that it was trained with"
+    )
+
+
+def differences(there: Any, here: Any, path: str = "") -> list[str]:
+  """How two JSON values differ, one line per key: 'encoder.width: 64 there, 128 here'."""
+  if isinstance(there, Mapping) and isinstance(here, Mapping):
+    keys = sorted(set(there) | set(here))
+    return [
+      line
+      for key in keys
+      for line in differences(there.get(key), here.get(key), f"{path}.{key}" if path else str(key))
+    ]
+  return [] if there == here else [f"{path}: {_short(there)} there, {_short(here)} here"]
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _first_line(error: BaseException) -> str:
+  text = str(error).strip() or type(error).__name__
+  return text.splitlines()[0][:300]

@@ -1,0 +1,222 @@
+"""The training loop of one stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jetfm.models.foundation import named_key
+from jetfm.train.checkpoint import Checkpoints
+from jetfm.train.early_stopping import EarlyStopping
+from jetfm.train.sharding import shard_batches
+from jetfm.train.state import TrainState
+from jetfm.train.step import quotients
+from jetfm.train.writers import Writers
+from jetfm.typing import Batch
+
+Groups = tuple[Batch, ...]
+
+
+class NonFiniteLoss(Exception):
+  """Too many successive steps without a finite loss and gradient."""
+
+
+class Terminated(Exception):
+  """SIGTERM came; the state is saved and the run can be resumed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """When things happen, in steps.
+
+  Attributes:
+    steps: of the whole stage.
+    log_every: a line of metrics.jsonl with means over the steps since the last one.
+    eval_every: evaluation on the validation data; 0 only at the end.
+    save_every: checkpoints; 0 only at the end.
+    accumulate: global batches per step.
+    max_nonfinite: successive steps without a finite loss after which the run gives up.
+  """
+
+  steps: int
+  log_every: int = 50
+  eval_every: int = 0
+  save_every: int = 0
+  accumulate: int = 1
+  max_nonfinite: int = 10
+
+  def due(self, every: int, step: int) -> bool:
+    return step == self.steps or (every > 0 and step % every == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """What the loop runs.
+
+  Attributes:
+    name: shown in the progress line.
+    train_step: from `step.make_train_step`; eval_step: from `step.make_eval_step`.
+    batches: `batches(start)` delivers global batches from number `start` on, without end.
+    validation: a fresh pass over the validation batches.
+  """
+
+  name: str
+  schedule: Schedule
+  train_step: Callable[[TrainState, Groups], tuple[TrainState, Mapping[str, jax.Array]]]
+  eval_step: Callable[[Mapping[str, Any], Groups, jax.Array], Mapping[str, jax.Array]]
+  batches: Callable[[int], Iterator[Groups]]
+  validation: Callable[[], Iterable[Groups]]
+  mesh: Mesh
+
+
+class TerminationFlag:
+  """Set by SIGTERM while the `with` block lasts: the loop saves and leaves between two steps."""
+
+  def __init__(self):
+    self._asked = threading.Event()
+
+  def __enter__(self) -> TerminationFlag:
+    # Python delivers signals to the main thread only; elsewhere the flag can still be set by hand.
+    self._main = threading.current_thread() is threading.main_thread()
+    if self._main:
+      self._before = signal.signal(signal.SIGTERM, lambda *_: self.set())
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._main:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def set(self) -> None:
+    self._asked.set()
+
+  def __call__(self) -> bool:
+    """Whether any process of the run was asked to stop."""
+    if jax.process_count() == 1:
+      return self._asked.is_set()
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.asarray(self._asked.is_set())).any())
+
+
+def run_stage(
+  stage: Stage,
+  state: TrainState,
+  early: EarlyStopping,
+  last: Checkpoints,
+  best: Checkpoints,
+  folder: pathlib.Path,
+) -> tuple[TrainState, EarlyStopping]:
+  """Trains from the state's step to the end of the stage, or until it stops early.
+
+  Args:
+    last: for resuming, written every `save_every` steps; best: the best by `early.monitor`.
+    folder: for metrics.jsonl and TensorBoard.
+  Raises:
+    Terminated after SIGTERM, once the state is saved.
+    NonFiniteLoss after `max_nonfinite` successive bad steps; nothing is saved then.
+    CheckpointError when saving fails.
+    KeyError when the monitored result does not exist.
+  """
+  schedule, step = stage.schedule, int(state.step)
+  writers = Writers(folder, stage.name, schedule.steps, step, jax.process_index() == 0)
+  batches = stage.batches(step * schedule.accumulate)
+  pending: list[Mapping[str, jax.Array]] = []
+
+  def flush() -> None:
+    if pending:
+      writers.write(step, "train", _means(jax.device_get(pending), schedule, step))
+      pending.clear()
+
+  try:
+    with TerminationFlag() as asked_to_stop:
+      while step < schedule.steps and not early.stopped:
+        groups = _next_groups(batches, schedule.accumulate)
+        events = sum(int((g.weight > 0).sum()) for g in groups) * jax.process_count()
+        groups = shard_batches(groups, stage.mesh, axis=int(schedule.accumulate > 1))
+        state, logs = stage.train_step(state, groups)
+        step += 1
+        pending.append(logs)
+        shown = None
+        if schedule.due(schedule.log_every, step):
+          shown = {"loss": float(logs["loss"])}
+          flush()
+        writers.progress.update(step, events, shown)
+        if schedule.due(schedule.eval_every, step):
+          flush()
+          early = _evaluate(stage, state, step, early, best, writers)
+        stopping = asked_to_stop()
+        if stopping or early.stopped or schedule.due(schedule.save_every, step):
+          flush()
+          last.save(state, {"early_stopping": early.to_dict(), "finished": early.stopped})
+        if stopping and step < schedule.steps:
+          raise Terminated(f"stopped by SIGTERM at step {step} of stage '{stage.name}', saved")
+  finally:
+    writers.close()
+  return state, early
+
+
+def evaluate(stage: Stage, state: TrainState) -> dict[str, float]:
+  """Results on the whole validation data; the same random views and samples every time."""
+  key = named_key(state.key, "evaluation")
+  sums: dict[str, np.ndarray] = {}
+  for i, groups in enumerate(stage.validation()):
+    groups = shard_batches(groups, stage.mesh)
+    pairs = stage.eval_step(state.variables, groups, jax.random.fold_in(key, i))
+    for name, pair in jax.device_get(pairs).items():
+      sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
+  return quotients(sums)
+
+
+def _evaluate(
+  stage: Stage,
+  state: TrainState,
+  step: int,
+  early: EarlyStopping,
+  best: Checkpoints,
+  writers: Writers,
+) -> EarlyStopping:
+  results = evaluate(stage, state)
+  writers.write(step, "valid", results)
+  if early.monitor not in results:
+    raise KeyError(f"no validation result '{early.monitor}'; there are {sorted(results)}")
+  value = results[early.monitor]
+  early, improved = early.update(step, value)
+  note = " (best)" if improved else ""
+  writers.progress.message(f"{stage.name}  step {step}  valid {early.monitor} {value:.5g}{note}")
+  if improved:
+    best.save(state, {"early_stopping": early.to_dict(), "results": results})
+  return early
+
+
+def _next_groups(batches: Iterator[Groups], accumulate: int) -> Groups:
+  if accumulate == 1:
+    return next(batches)
+  return jax.tree.map(lambda *xs: np.stack(xs), *(next(batches) for _ in range(accumulate)))
+
+
+def _means(logs: list[Mapping[str, np.ndarray]], schedule: Schedule, step: int) -> dict[str, float]:
+  """Means over the steps that were finite, and how many were not."""
+  bad = [int(entry["nonfinite"]) for entry in logs]
+  if max(bad) >= schedule.max_nonfinite:
+    raise NonFiniteLoss(
+      f"no finite loss in {max(bad)} successive steps up to step {step}; the last checkpoint is "
+      "from before. Lower the learning rate, lengthen the warm-up, or look at the data with "
+      "`python -m launch.ingest inspect`"
+    )
+  good = [entry for entry in logs if entry["nonfinite"] == 0]
+  means = {
+    name: float(np.mean([entry[name] for entry in good], dtype=np.float64))
+    if good
+    else float("nan")
+    for name in logs[0]
+    if name != "nonfinite"
+  }
+  return means | {"nonfinite_steps": float(len(logs) - len(good))}

@@ -1,0 +1,50 @@
+"""What training changes from step to step."""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jetfm.train.finetune import trainable
+from jetfm.typing import Array, PyTree
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything that the next step depends on, besides its batch."""
+
+  step: Array
+  """() int32 steps taken; also the position in the stream of batches."""
+  params: PyTree
+  """`encoder/...` and `heads/<task>/...`"""
+  constants: PyTree
+  """Numbers of the standardisation, in the same branches; never trained."""
+  opt_state: PyTree
+  """Of the trained parameters only."""
+  key: Array
+  """The run's random key; a step draws from `fold_in(key, step)`."""
+  nonfinite: Array
+  """() int32 successive steps whose loss or gradient was not finite and changed nothing."""
+
+  @property
+  def variables(self) -> dict[str, PyTree]:
+    return {"params": self.params, "constants": self.constants}
+
+
+def create(
+  variables: dict[str, PyTree],
+  optimizer: optax.GradientTransformation,
+  labels: PyTree,
+  key: jax.Array,
+) -> TrainState:
+  """The state before the first step. `labels` names the group of each parameter (finetune.py)."""
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables["params"],
+    constants=variables["constants"],
+    opt_state=optimizer.init(trainable(variables["params"], labels)),
+    key=key,
+    nonfinite=jnp.zeros((), jnp.int32),
+  )

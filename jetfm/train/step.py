@@ -1,0 +1,220 @@
+"""One training step and one evaluation step, pure and compiled, over a tuple of length groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jetfm.models.foundation import FoundationModel, Variables, named_key
+from jetfm.tasks.base import Statistics, Task
+from jetfm.train.finetune import FROZEN, frozen, merge, trainable
+from jetfm.train.sharding import replicated
+from jetfm.train.state import TrainState
+from jetfm.typing import Array, Batch, PyTree
+
+WeightedTasks = Sequence[tuple[Task, float]]
+Augmentation = Callable[[jax.Array, Batch], Batch]
+Logs = dict[str, jax.Array]
+
+AFTER_WARMUP = 2**30
+"""The step that evaluation gives to losses: warm-ups are over, so values of different times compare."""
+
+
+def group_statistics(
+  model: FoundationModel,
+  tasks: WeightedTasks,
+  variables: Variables,
+  batch: Batch,
+  key: jax.Array,
+  group: int,
+  *,
+  train: bool,
+  encoder_train: bool,
+  augment: Augmentation | None = None,
+) -> dict[str, Statistics]:
+  """Statistics of every task for one length group; the encoder runs once per distinct view.
+
+  Draws that belong to events (augmentations, views) use the same key in all groups, and the
+  events' numbers: they do not depend on the group an event is in. Dropout and samples do.
+  """
+  if augment is not None:
+    batch = augment(named_key(key, "augment"), batch)
+  own = {task.name: task.views(named_key(key, "views"), batch, train) for task, _ in tasks}
+  views = {name: view for mine in own.values() for name, view in mine.items()}
+  noise = jax.random.fold_in(named_key(key, "group"), group)
+  encoded = {
+    name: model.encode(
+      variables, view, deterministic=not encoder_train, key=named_key(noise, f"encoder/{name}")
+    )
+    for name, view in views.items()
+  }
+  statistics = {}
+  for task, _ in tasks:
+    mine = {name: views[name] for name in own[task.name]}
+    outputs = model.head(
+      task.name,
+      variables,
+      {name: encoded[name] for name in mine},
+      mine,
+      deterministic=not train,
+      key=named_key(noise, f"heads/{task.name}"),
+    )
+    statistics[task.name] = task.statistics(outputs, mine, batch)
+  return statistics
+
+
+def global_statistics(
+  model: FoundationModel,
+  tasks: WeightedTasks,
+  variables: Variables,
+  groups: tuple[Batch, ...],
+  key: jax.Array,
+  *,
+  remat: bool = False,
+  **options: Any,
+) -> tuple[dict[str, Statistics], Array]:
+  """Statistics and weights (B,) of the global batch: all groups, one after the other.
+
+  With `remat` the backward pass computes each group's activations anew, so that only one group's
+  are in memory at a time. The result is the same also for losses that do not add over events.
+  """
+
+  def of_group(variables, batch, key, group):
+    return group_statistics(model, tasks, variables, batch, key, group, **options)
+
+  if remat:
+    of_group = jax.checkpoint(of_group, static_argnums=3)
+  parts = [of_group(variables, batch, key, group) for group, batch in enumerate(groups)]
+  statistics = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+  return statistics, jnp.concatenate([batch.weight for batch in groups])
+
+
+def make_train_step(
+  model: FoundationModel,
+  tasks: WeightedTasks,
+  optimizer: optax.GradientTransformation,
+  labels: PyTree,
+  *,
+  augment: Augmentation | None = None,
+  accumulate: int = 1,
+  remat: bool = False,
+  mesh: Mesh | None = None,
+) -> Callable[[TrainState, tuple[Batch, ...]], tuple[TrainState, Logs]]:
+  """step(state, groups) -> (state, logs), compiled; the given state's memory is reused.
+
+  The loss is the weighted sum of the tasks' losses, each on the global batch. With `accumulate` =
+  k > 1 every leaf of `groups` has a leading axis of k successive global batches, whose gradients
+  are averaged: exactly the k times larger batch for losses that are means over events of equal
+  total weight, and close to it for others. Gradients are computed for trained parameters only; an
+  encoder without any runs without dropout. A step whose loss or gradient is not finite changes
+  neither parameters nor optimizer, and counts in `state.nonfinite` until a finite one.
+  """
+  encoder_train = any(group != FROZEN for group in jax.tree.leaves(labels["encoder"]))
+
+  def loss_of(trained, state: TrainState, groups, key):
+    variables = {
+      "params": merge(trained, frozen(state.params, labels)),
+      "constants": state.constants,
+    }
+    statistics, weight = global_statistics(
+      model,
+      tasks,
+      variables,
+      groups,
+      key,
+      remat=remat,
+      train=True,
+      encoder_train=encoder_train,
+      augment=augment,
+    )
+    return weighted_loss(tasks, statistics, weight, state.step)
+
+  gradient = jax.value_and_grad(loss_of, has_aux=True)
+
+  def step(state: TrainState, groups: tuple[Batch, ...]) -> tuple[TrainState, Logs]:
+    trained = trainable(state.params, labels)
+    key = jax.random.fold_in(state.key, state.step)
+
+    def micro(i, batch):
+      (_, logs), grads = gradient(trained, state, batch, jax.random.fold_in(key, i))
+      return grads, logs
+
+    if accumulate == 1:
+      grads, logs = micro(0, groups)
+    else:
+      # The sum is carried: one gradient tree in memory, whatever the number of batches.
+      def add(total, x):
+        return jax.tree.map(jnp.add, total, micro(*x)), None
+
+      first = jax.eval_shape(lambda: micro(0, jax.tree.map(lambda x: x[0], groups)))
+      zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+      total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), groups))
+      grads, logs = jax.tree.map(lambda x: x / accumulate, total)
+    norm = optax.global_norm(grads)
+    finite = jnp.isfinite(norm) & jnp.isfinite(logs["loss"])
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+    trained, opt_state = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old),
+      (optax.apply_updates(trained, updates), opt_state),
+      (trained, state.opt_state),
+    )
+    nonfinite = jnp.where(finite, 0, state.nonfinite + 1)
+    state = state.replace(
+      step=state.step + 1,
+      params=merge(trained, frozen(state.params, labels)),
+      opt_state=opt_state,
+      nonfinite=nonfinite,
+    )
+    return state, logs | {"grad_norm": norm, "nonfinite": nonfinite}
+
+  shardings = {} if mesh is None else {"out_shardings": replicated(mesh)}
+  return jax.jit(step, donate_argnums=0, **shardings)
+
+
+def make_eval_step(
+  model: FoundationModel, tasks: WeightedTasks, *, mesh: Mesh | None = None
+) -> Callable[[Variables, tuple[Batch, ...], jax.Array], Logs]:
+  """step(variables, groups, key) -> sums over one global batch, name -> (numerator, denominator).
+
+  Names are `loss`, `<task>/<term of its loss>` and `<task>/<metric>`. Sums add over batches; the
+  quotients are the results (`quotients`).
+  """
+
+  def step(variables: Variables, groups: tuple[Batch, ...], key: jax.Array) -> Logs:
+    statistics, weight = global_statistics(
+      model, tasks, variables, groups, key, train=False, encoder_train=False
+    )
+    _, terms = weighted_loss(tasks, statistics, weight, jnp.asarray(AFTER_WARMUP, jnp.int32))
+    total = weight.sum()
+    sums = {name: jnp.stack([value * total, total]) for name, value in terms.items()}
+    for task, _ in tasks:
+      for name, pair in task.metrics(statistics[task.name], weight).items():
+        sums[f"{task.name}/{name}"] = pair
+    return sums
+
+  shardings = {} if mesh is None else {"out_shardings": replicated(mesh)}
+  return jax.jit(step, **shardings)
+
+
+def weighted_loss(
+  tasks: WeightedTasks, statistics: Mapping[str, Statistics], weight: Array, step: Array
+) -> tuple[Array, Logs]:
+  """Sum of the tasks' losses times their weights, and all named terms, `loss` included."""
+  total, logs = jnp.zeros(()), {}
+  for task, factor in tasks:
+    value, terms = task.loss(statistics[task.name], weight, step)
+    total = total + factor * value
+    logs[f"{task.name}/loss"] = value
+    logs |= {f"{task.name}/{name}": term for name, term in terms.items()}
+  return total, {"loss": total} | logs
+
+
+def quotients(sums: Mapping[str, Array]) -> dict[str, float]:
+  """Sums over an evaluation -> values; a metric without a single event is not a number."""
+  pairs = {name: (float(pair[0]), float(pair[1])) for name, pair in sums.items()}
+  return {name: a / b if b else float("nan") for name, (a, b) in pairs.items()}

@@ -1,0 +1,129 @@
+"""`init_from`: moving a trained encoder into a new model, and saying what was moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jetfm.train.finetune import path_name
+from jetfm.typing import PyTree
+
+
+class TransferError(Exception):
+  """Rules that do not fit the two models."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """How arrays of a checkpoint are named in the new model.
+
+  Both collections, parameters and constants, follow the same rules: the standardisation moves with
+  the encoder that was trained with it.
+
+  Attributes:
+    rename: ordered (source regex, target); the first that matches the whole path decides, the
+      target may use \\1. An empty target leaves the array out on purpose.
+    fresh: regexes of paths of the new model that start untrained on purpose.
+  """
+
+  rename: Sequence[tuple[str, str]] = ((r"(encoder/.*)", r"\1"), (r"heads/.*", ""))
+  fresh: Sequence[str] = (r"heads/.*",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What `transfer` did; `str()` is what a user reads."""
+
+  loaded: tuple[str, ...]
+  left_out: tuple[str, ...]
+  fresh: tuple[str, ...]
+  numbers: int
+
+  def __str__(self) -> str:
+    lines = [
+      f"loaded {len(self.loaded)} arrays, {self.numbers:,} numbers: {_branches(self.loaded)}"
+    ]
+    if self.left_out:
+      lines.append(f"left out by rule {len(self.left_out)} arrays: {_branches(self.left_out)}")
+    if self.fresh:
+      lines.append(f"starting fresh by rule {len(self.fresh)} arrays: {_branches(self.fresh)}")
+    return "\n".join(lines)
+
+
+def transfer(
+  source: dict[str, PyTree], target: dict[str, PyTree], rules: Rules | None = None
+) -> tuple[dict[str, PyTree], Report]:
+  """The target's variables with the source's values where the rules say so.
+
+  Args:
+    source, target: {'params': ..., 'constants': ...}.
+  Raises: TransferError, naming each array, for one of the source that no rule names or whose target
+    does not exist or has another shape, and for one of the target that nothing filled or excused.
+  """
+  rules = Rules() if rules is None else rules
+  compiled = [(re.compile(regex), name) for regex, name in rules.rename]
+  fresh_rules = [re.compile(regex) for regex in rules.fresh]
+  values, problems, left_out = {}, [], []
+  wanted = _flat(target)
+  for (collection, path), value in _flat(source).items():
+    match = next(((m, name) for r, name in compiled if (m := r.fullmatch(path))), None)
+    if match is None:
+      problems.append(f"{path} of the checkpoint: no rule names it; ('{path}', '') leaves it out")
+      continue
+    if not match[1]:
+      left_out.append(path)
+      continue
+    name = match[0].expand(match[1])
+    place = (collection, name)
+    if place not in wanted:
+      problems.append(f"{path} of the checkpoint: this model has no {collection} '{name}'")
+    elif np.shape(value) != np.shape(wanted[place]):
+      problems.append(
+        f"{path} of the checkpoint has shape {np.shape(value)}, '{name}' of this model has "
+        f"{np.shape(wanted[place])}"
+      )
+    elif place in values:
+      problems.append(f"{path} of the checkpoint: '{name}' was filled already by an earlier array")
+    else:
+      values[place] = value
+  unfilled = [place for place in wanted if place not in values]
+  fresh = [path for _, path in unfilled if any(r.fullmatch(path) for r in fresh_rules)]
+  for _, path in unfilled:
+    if path not in fresh:
+      problems.append(f"{path} of this model: nothing fills it and no 'fresh' rule excuses it")
+  if problems:
+    shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else "")
+    raise TransferError(f"init_from does not fit: {shown}")
+
+  def pick(path, old):
+    place = (path[0].key, path_name(path[1:]))
+    return values[place].astype(old.dtype) if place in values else old
+
+  report = Report(
+    tuple(path for _, path in values),
+    tuple(left_out),
+    tuple(fresh),
+    sum(int(np.size(v)) for v in values.values()),
+  )
+  return jax.tree_util.tree_map_with_path(pick, target), report
+
+
+def _flat(variables: dict[str, PyTree]) -> dict[tuple[str, str], np.ndarray]:
+  return {
+    (path[0].key, path_name(path[1:])): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+  }
+
+
+def _branches(paths: Sequence[str]) -> str:
+  """'encoder (120), heads/masked (14)'."""
+  counts: dict[str, int] = {}
+  for path in paths:
+    parts = path.split("/")
+    name = "/".join(parts[:2]) if parts[0] == "heads" else parts[0]
+    counts[name] = counts.get(name, 0) + 1
+  return ", ".join(f"{name} ({n})" for name, n in counts.items())
