@@ -1,0 +1,87 @@
+"""The pair bias in plain JAX: what every other implementation must equal."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
+from jetfm.lorentz import PairMomenta, pair_momenta
+
+EPSILON = 1e-6
+
+
+def pair_bias(p4, weights, mask, hidden, kind: str, dtype) -> jax.Array:
+  """See `jetfm.kernels.pair_bias.api.pair_bias`."""
+  del mask  # padded particles are zero here, and their pairs cost nothing less
+  length = p4.shape[1]
+  momenta = pair_momenta(p4, PAIR_KINDS[kind].source)
+  if PAIR_KINDS[kind].symmetric:
+    i, j = np.triu_indices(length)
+  else:
+    i, j = (index.ravel() for index in np.indices((length, length)))
+  # Features (B, P, F) of P pairs.
+  first = PairMomenta(*(x[:, i] for x in momenta))
+  second = PairMomenta(*(x[:, j] for x in momenta))
+  features = jnp.stack(features_of(first, second, kind), axis=-1)
+  bias = _mlp(features, fold_standardisation(weights, kind), dtype)  # (B, P, H)
+  if PAIR_KINDS[kind].symmetric:
+    bias = _unpack_triangle(bias, length)
+  else:
+    bias = bias.reshape(bias.shape[0], length, length, -1).transpose(0, 3, 1, 2)
+  if hidden is None:
+    return bias
+  pair = (hidden[:, :, None] | hidden[:, None, :])[:, None]
+  return jnp.where(pair, jnp.asarray(weights.hidden, dtype)[:, None, None], bias)
+
+
+def fold_standardisation(weights, kind: str):
+  """Weights that act on raw features: (f - mean)/std W + b = f (W/std) + (b - (mean/std) W)."""
+  kernel = jnp.asarray(weights.kernels[0])
+  mean, std = (np.asarray(x) for x in (PAIR_KINDS[kind].mean, PAIR_KINDS[kind].std))
+  scaled = kernel / jnp.asarray(std, kernel.dtype)[:, None]
+  shift = (jnp.asarray(mean, kernel.dtype)[:, None] * scaled).sum(axis=0)
+  return weights._replace(
+    kernels=(scaled, *weights.kernels[1:]),
+    biases=(weights.biases[0] - shift, *weights.biases[1:]),
+  )
+
+
+def _mlp(x, weights, dtype):
+  """(..., F) -> (..., H): linear layers, between them RMSNorm and GELU."""
+  accumulator = jnp.promote_types(dtype, jnp.float32)
+  x = x.astype(dtype)
+  layers = zip(weights.kernels, weights.biases, (*weights.scales, None), strict=True)
+  for kernel, bias, scale in layers:
+    x = jnp.dot(x, jnp.asarray(kernel, dtype), preferred_element_type=accumulator)
+    x = x + jnp.asarray(bias, accumulator)
+    if scale is not None:
+      power = jnp.mean(x * x, axis=-1, keepdims=True)
+      x = x * jax.lax.rsqrt(power + EPSILON) * jnp.asarray(scale, accumulator)
+      x = jax.nn.gelu(x)
+    x = x.astype(dtype)
+  return x
+
+
+def _unpack_triangle(packed, length: int):
+  """Upper triangle (B, P, H), P = N(N+1)/2 -> symmetric (B, H, N, N)."""
+  i, j = np.triu_indices(length)
+  index = np.zeros((length, length), np.int32)
+  index[i, j] = index[j, i] = np.arange(i.size)
+
+  @jax.custom_vjp
+  def unpack(packed):
+    return jnp.take(packed.transpose(0, 2, 1), index, axis=2)
+
+  def forward(packed):
+    return unpack(packed), None
+
+  def backward(_, cotangent):
+    # A gather like the forward pass, where XLA's own derivative would scatter.
+    both = cotangent + cotangent.swapaxes(-1, -2)
+    gradient = both[..., i, j] * jnp.asarray(np.where(i == j, 0.5, 1.0), both.dtype)
+    return (gradient.transpose(0, 2, 1),)
+
+  unpack.defvjp(forward, backward)
+  return unpack(packed)

@@ -1,0 +1,43 @@
+"""Head that tags jets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jetfm.models.encoder import Encoded
+from jetfm.nn import MLP, Pooling
+
+
+class ClassificationHead(nn.Module):
+  """Logits of the classes from class attention and mean pooling.
+
+  Shapes: Encoded of B events -> (B, classes) float32.
+
+  Attributes:
+    classes: how many.
+    widths: hidden widths between the pooled vector and the logits.
+    layers: class attention blocks; 0 leaves mean pooling alone, a linear probe.
+  """
+
+  classes: int
+  widths: Sequence[int] = ()
+  layers: int = 2
+  heads: int = 8
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
+    x = Pooling(self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype, name="pooling")(
+      encoded.tokens, encoded.mask, deterministic=deterministic
+    )
+    x = MLP((*self.widths, self.classes), self.dropout, self.dtype, name="output")(
+      x, deterministic=deterministic
+    )
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,166 @@
+"""What the jet encoders share: the entry, the trunk, and what they hand over to heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jetfm import lorentz
+from jetfm.nn import AttentionBlock, LayerNorm, PairBias
+from jetfm.schema import Schema
+from jetfm.typing import Batch
+
+
+@flax.struct.dataclass
+class Encoded:
+  """What an encoder says about a batch; padded slots are exactly 0 everywhere."""
+
+  tokens: jax.Array
+  """(B, N, D), one for each particle, the hidden ones included."""
+  mask: jax.Array
+  """(B, N) bool: True where there is a particle, hidden or not."""
+  hidden: jax.Array
+  """(B, N) bool: True for particles whose momentum the encoder did not see."""
+  p4: jax.Array
+  """(B, N, 4) in GeV, in the encoder's frame, of visible particles; 0 for hidden ones."""
+  frame: jax.Array
+  """(B, 4, 4) the Lorentz transformation from the laboratory into the encoder's frame."""
+  multivectors: jax.Array | None = None
+  """(B, N, C, 16) in the encoder's frame and scale; None from an encoder without them."""
+
+
+@flax.struct.dataclass
+class Visible:
+  """A batch in which hidden particles and padding are exactly 0, in two frames."""
+
+  mask: jax.Array
+  """(B, N) particles, hidden or not."""
+  hidden: jax.Array | None
+  """(B, N), or None when nothing is hidden."""
+  rank: jax.Array | None
+  """(B, N) pT rank of hidden particles, 0 elsewhere; None when nothing is hidden."""
+  seen: jax.Array
+  """(B, N) particles that are not hidden."""
+  lab: jax.Array
+  """(B, N, 4) momenta in the laboratory."""
+  p4: jax.Array
+  """(B, N, 4) momenta in the encoder's frame."""
+  frame: jax.Array
+  """(B, 4, 4) from the laboratory into the encoder's frame."""
+  features: jax.Array
+  """(B, N, F) stored features."""
+  present: jax.Array
+  """(B, N, G)."""
+
+
+def enter(batch: Batch, frame: str) -> Visible:
+  """The one place where padding and hidden particles are removed, before anything is computed.
+
+  frame 'jet': the common frame of `jetfm.lorentz.to_jet_frame`, of the visible particles' sum;
+  'lab': momenta as they are.
+  Raises: ValueError for another frame.
+  """
+  if frame not in ("jet", "lab"):
+    raise ValueError(f"frame is '{frame}', expected 'jet' or 'lab'")
+  hidden = rank = None
+  seen = batch.mask
+  if batch.hidden_rank is not None:
+    hidden = batch.mask & (batch.hidden_rank >= 0)
+    rank = jnp.where(hidden, batch.hidden_rank, 0)
+    seen = batch.mask & ~hidden
+  lab = jnp.where(seen[..., None], batch.p4, 0)
+  if frame == "jet":
+    p4, matrix = lorentz.to_jet_frame(lab, seen)
+  else:
+    p4 = lab
+    matrix = jnp.broadcast_to(jnp.eye(4, dtype=lab.dtype), (lab.shape[0], 4, 4))
+  return Visible(
+    mask=batch.mask,
+    hidden=hidden,
+    rank=rank,
+    seen=seen,
+    lab=lab,
+    p4=p4,
+    frame=matrix,
+    features=jnp.where(seen[..., None], batch.features, 0),
+    present=batch.present & seen[..., None],
+  )
+
+
+class Encoder(nn.Module):
+  """Options and trunk of every jet encoder.
+
+  Attributes:
+    schema: of the data; its standardisation numbers go to the collection `constants`.
+    width, depth, heads, mlp_ratio: D, L, H and the MLP's hidden width over D.
+    embed_widths: hidden widths between the inputs and D; () for a single linear layer.
+    frame: 'jet' brings every jet into a common frame, 'lab' does not.
+    pair: pair features, one of `jetfm.kernels.PAIR_KINDS`, or None for no bias.
+    pair_widths: hidden widths of the pair MLP.
+    max_rank: pT ranks of hidden particles at or beyond the last share its code.
+    dropout: rate inside the blocks.
+    dtype: of the trunk's products, such as jnp.bfloat16; parameters are float32. None computes in
+      the dtype of the inputs.
+    remat: keep only each block's input for the backward pass and recompute the rest.
+    implementation: of both kernels.
+  """
+
+  schema: Schema
+  width: int = 128
+  depth: int = 8
+  heads: int = 8
+  mlp_ratio: int = 4
+  embed_widths: Sequence[int] = (128, 512)
+  frame: str = "jet"
+  pair: str | None = "part"
+  pair_widths: Sequence[int] = (64, 64, 64)
+  max_rank: int = 128
+  dropout: float = 0.0
+  dtype: Any = None
+  remat: bool = False
+  implementation: str | None = None
+
+  def transform(self, tokens: jax.Array, visible: Visible, deterministic: bool) -> jax.Array:
+    """Embedded particles (B, N, D) -> tokens (B, N, D); call it from a compact method.
+
+    A hidden particle enters as one learned vector plus the code of its pT rank. Blocks are
+    `block_0` .. `block_{L-1}`.
+    """
+    mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
+    rank_code = self.param("rank_code", nn.initializers.normal(0.02), (self.max_rank, self.width))
+    if visible.hidden is not None:
+      code = rank_code[jnp.minimum(visible.rank, self.max_rank - 1)]
+      tokens = jnp.where(
+        visible.hidden[..., None], (mask_token + code).astype(tokens.dtype), tokens
+      )
+    tokens = jnp.where(visible.mask[..., None], tokens, 0)
+
+    bias = None
+    if self.pair is not None:
+      bias = PairBias(
+        self.heads, self.pair_widths, self.pair, self.dtype, self.implementation, name="pair_bias"
+      )(visible.p4, visible.mask, visible.hidden)
+
+    block_class = nn.remat(AttentionBlock, static_argnums=(4,)) if self.remat else AttentionBlock
+    for layer in range(self.depth):
+      tokens = block_class(
+        self.heads,
+        self.mlp_ratio,
+        self.dropout,
+        self.dtype,
+        self.implementation,
+        name=f"block_{layer}",
+      )(tokens, bias, visible.mask, deterministic)
+    tokens = LayerNorm(dtype=self.dtype, name="norm")(tokens)
+    return jnp.where(visible.mask[..., None], tokens, 0)
+
+
+def encoded(tokens: jax.Array, visible: Visible, multivectors: jax.Array | None = None) -> Encoded:
+  """Bundle an encoder's results."""
+  hidden = jnp.zeros_like(visible.mask) if visible.hidden is None else visible.hidden
+  return Encoded(tokens, visible.mask, hidden, visible.p4, visible.frame, multivectors)

@@ -1,0 +1,80 @@
+"""Particles as heads predict them: standardised kinematics in the encoder's frame.
+
+Four numbers for each particle, in the order of `KINEMATICS`: log pT, eta, phi, log E, with ParT's
+fixed numbers for the logarithms (arXiv:2202.03772) and phi in radians. eta is the pseudorapidity.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jetfm import lorentz
+from jetfm.schema import Feature, Transform
+
+_LOG_PT = Transform("affine", (1.7, 0.7))
+_LOG_E = Transform("affine", (2.0, 0.7))
+
+KINEMATICS = (
+  Feature("pt", "GeV", transforms=(Transform("log"), _LOG_PT), derived=True),
+  Feature("eta", "", transforms=(Transform("affine", (0.0, 4.0)),), derived=True),
+  Feature(
+    "phi", "rad", transforms=(Transform("periodic", (2 * math.pi,)),), likelihood="cosine",
+    derived=True,
+  ),
+  Feature("energy", "GeV", transforms=(Transform("log"), _LOG_E), derived=True),
+)  # fmt: skip
+"""What is predicted of a particle, from physical units to the scale of the losses."""
+
+
+def standardise_kinematics(p4: jax.Array) -> jax.Array:
+  """Momenta in GeV, in the frame of the prediction, -> standardised, (..., 4) -> (..., 4)."""
+  coordinates = lorentz.to_pt_eta_phi_e(p4)
+  return _each("forward", coordinates)
+
+
+def physical_momenta(kinematics: jax.Array) -> jax.Array:
+  """The inverse of `standardise_kinematics`: (..., 4) -> four-momenta (E, px, py, pz) in GeV."""
+  return lorentz.from_pt_eta_phi_e(_each("inverse", kinematics))
+
+
+def _each(direction: str, x: jax.Array) -> jax.Array:
+  columns = [getattr(f, direction)(x[..., i]) for i, f in enumerate(KINEMATICS)]
+  return jnp.stack(columns, axis=-1)
+
+
+class KinematicsOutput(nn.Module):
+  """Features -> standardised kinematics.
+
+  phi is the angle of a predicted vector, so that it has no edge at pi. With `physical=True` the
+  energy is at least the momentum, ln E = ln(pT cosh eta) + softplus(r) with r starting at -4:
+  generated particles then have real masses. Without, ln E is free.
+
+  Shapes: x (..., D), base (..., 4) or None, added to log pT, eta and phi -> (..., 4) float32.
+  """
+
+  physical: bool = False
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, base: jax.Array | None = None) -> jax.Array:
+    raw = nn.Dense(5, dtype=self.dtype, name="kinematics")(x)
+    raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+    log_pt, eta, cos, sin, log_e = jnp.moveaxis(raw, -1, 0)
+    phi = jnp.arctan2(sin, 1 + cos)  # zero weights mean phi = 0, where the angle is defined
+    if base is not None:
+      log_pt, eta = log_pt + base[..., 0], eta + base[..., 1]
+      phi = lorentz.wrap_angle(phi + base[..., 2])
+    if self.physical:
+      # In natural logarithms: ln(cosh x) = |x| + ln(1 + e^{-2|x|}) - ln 2 does not overflow.
+      natural_pt = KINEMATICS[0].transforms[1]
+      rapidity = jnp.abs(KINEMATICS[1].inverse(eta))
+      log_p = log_pt / natural_pt.args[1] + natural_pt.args[0]
+      log_p = log_p + rapidity + jnp.log1p(jnp.exp(-2 * rapidity)) - math.log(2)
+      shift, scale = _LOG_E.args
+      log_e = (log_p + nn.softplus(log_e - 4) - shift) * scale
+    return jnp.stack([log_pt, eta, phi, log_e], axis=-1)

@@ -1,0 +1,55 @@
+"""Head that predicts properties of jets, such as masses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jetfm.models.encoder import Encoded
+from jetfm.nn import MLP, Pooling, StandardiseTargets
+from jetfm.schema import Feature
+
+
+class RegressionHead(nn.Module):
+  """Standardised targets of the schema from class attention and mean pooling.
+
+  `standardise` and `physical` are the way between GeV and the scale of the predictions, with the
+  numbers of the training split, which belong to the head (collection `constants`).
+
+  Shapes: Encoded of B events -> (B, T) float32, standardised.
+
+  Attributes:
+    targets: `Schema.targets`, all of them or a part.
+    widths: hidden widths between the pooled vector and the predictions.
+    layers: class attention blocks.
+  """
+
+  targets: tuple[Feature, ...]
+  widths: Sequence[int] = (128,)
+  layers: int = 2
+  heads: int = 8
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  dtype: Any = None
+
+  def setup(self) -> None:
+    self.target_scale = StandardiseTargets(self.targets)
+    self.pooling = Pooling(self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype)
+    self.output = MLP((*self.widths, len(self.targets)), self.dropout, self.dtype)
+
+  def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
+    x = self.pooling(encoded.tokens, encoded.mask, deterministic=deterministic)
+    x = self.output(x, deterministic=deterministic)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+  def standardise(self, values: jax.Array) -> jax.Array:
+    """Targets in physical units (B, T) -> the scale of the predictions."""
+    return self.target_scale(values)
+
+  def physical(self, predictions: jax.Array) -> jax.Array:
+    """Predictions (B, T) -> physical units."""
+    return self.target_scale.inverse(predictions)

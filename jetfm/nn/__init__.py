@@ -1,0 +1,34 @@
+"""Linen layers. All are pointwise in the events: nothing is shared across a batch."""
+
+from jetfm.nn.attention import AttentionBlock, CrossAttentionBlock
+from jetfm.nn.equilinear import EquiLinear
+from jetfm.nn.mlp import MLP, Embed
+from jetfm.nn.multivectors import (
+  REFERENCES,
+  grade_invariants,
+  reference_vectors,
+  signed_log,
+)
+from jetfm.nn.norms import LayerNorm, RMSNorm
+from jetfm.nn.pair_bias import PairBias
+from jetfm.nn.pooling import Pooling, masked_mean
+from jetfm.nn.standardise import StandardiseInputs, StandardiseTargets
+
+__all__ = [
+  "REFERENCES",
+  "AttentionBlock",
+  "CrossAttentionBlock",
+  "Embed",
+  "EquiLinear",
+  "LayerNorm",
+  "MLP",
+  "PairBias",
+  "Pooling",
+  "RMSNorm",
+  "StandardiseInputs",
+  "StandardiseTargets",
+  "grade_invariants",
+  "masked_mean",
+  "reference_vectors",
+  "signed_log",
+]

@@ -1,0 +1,136 @@
+"""Blocks of a Particle Transformer: particles attend to each other, a class token to all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jetfm.kernels import pair_attention
+from jetfm.nn.norms import LayerNorm
+
+
+class _Residual(nn.Module):
+  """What follows attention in every block, given x before it and the heads' mixed values.
+
+      x = x + LN(W_o [c_h o_h])
+      x = w * x + W_2 LN(GELU(W_1 LN(x)))
+
+  c_h scales heads, w scales the residual; the norms after attention and inside the MLP are those
+  of NormFormer (arXiv:2110.09456), as in ParT.
+  """
+
+  mlp_ratio: int
+  dropout: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mixed: jax.Array, deterministic: bool) -> jax.Array:
+    width, heads = x.shape[-1], mixed.shape[-2]
+
+    def norm(name: str) -> LayerNorm:
+      return LayerNorm(dtype=self.dtype, name=name)
+
+    def linear(features: int, name: str) -> nn.Dense:
+      return nn.Dense(features, dtype=self.dtype, name=name)
+
+    def drop(y: jax.Array) -> jax.Array:
+      return nn.Dropout(self.dropout)(y, deterministic=deterministic)
+
+    head_scale = self.param("head_scale", nn.initializers.ones, (heads,))
+    mixed = mixed * head_scale.astype(mixed.dtype)[:, None]
+    y = linear(width, "out")(mixed.reshape(*x.shape[:-1], width))
+    x = x + drop(norm("norm_out")(y))
+
+    y = nn.gelu(linear(self.mlp_ratio * width, "mlp_in")(norm("norm_mlp")(x)))
+    y = linear(width, "mlp_out")(norm("norm_hidden")(drop(y)))
+    residual_scale = self.param("residual_scale", nn.initializers.ones, (width,))
+    return x * residual_scale.astype(x.dtype) + drop(y)
+
+
+def _check_heads(width: int, heads: int) -> None:
+  if width % heads:
+    raise ValueError(f"width {width} cannot be split into {heads} heads: choose a divisor")
+
+
+class AttentionBlock(nn.Module):
+  """Pre-norm self-attention with a bias for every pair, then an MLP; NormFormer norms as in ParT.
+
+      x = x + LN(W_o [c_h Attention_h(LN(x), bias_h)]);   x = w * x + W_2 LN(GELU(W_1 LN(x)))
+
+  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N) -> (B, N, D).
+  Raises: ValueError if D is not a multiple of the heads.
+  Source: arXiv:2202.03772; weaver-core scales heads after W_o, here before it, as in NormFormer.
+  """
+
+  heads: int
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  dtype: Any = None
+  implementation: str | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    width = x.shape[-1]
+    _check_heads(width, self.heads)
+    y = LayerNorm(dtype=self.dtype, name="norm_in")(x)
+    qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
+    q, k, v = (
+      part.reshape(*x.shape[:-1], self.heads, width // self.heads)  # (B, N, H, K)
+      for part in jnp.split(qkv, 3, axis=-1)
+    )
+    mixed = pair_attention(q, k, v, bias, mask, implementation=self.implementation)
+    return _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
+      x, mixed, deterministic
+    )
+
+
+class CrossAttentionBlock(nn.Module):
+  """Queries attend to a set, then an MLP; norms as in `AttentionBlock`, no pair bias.
+
+  With `include_self` a query also attends to itself: class attention (arXiv:2103.17239) for one
+  query, which then has something to attend to even in an empty event.
+
+  Shapes: x (B, Q, D), tokens (B, N, D), mask (B, N) -> (B, Q, D).
+  Raises: ValueError if D is not a multiple of the heads, or include_self is asked for Q > 1.
+  """
+
+  heads: int
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  include_self: bool = False
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, tokens: jax.Array, mask: jax.Array, deterministic: bool = True
+  ) -> jax.Array:
+    width = x.shape[-1]
+    _check_heads(width, self.heads)
+    if self.include_self:
+      if x.shape[1] != 1:
+        raise ValueError(f"include_self is for a single query, got x of shape {x.shape}")
+      tokens = jnp.concatenate([x.astype(tokens.dtype), tokens], axis=1)
+      mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
+
+    def heads_of(y: jax.Array) -> jax.Array:
+      return y.reshape(*y.shape[:-1], self.heads, width // self.heads)
+
+    q = nn.Dense(width, dtype=self.dtype, name="query")(
+      LayerNorm(dtype=self.dtype, name="norm_query")(x)
+    )
+    y = LayerNorm(dtype=self.dtype, name="norm_in")(tokens)
+    kv = nn.Dense(2 * width, dtype=self.dtype, name="key_value")(y)
+    k, v = map(heads_of, jnp.split(kv, 2, axis=-1))
+    mixed = pair_attention(heads_of(q), k, v, mask=mask, implementation="xla")
+    return _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
+      x, mixed, deterministic
+    )
