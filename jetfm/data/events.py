@@ -90,7 +90,7 @@ def ragged_index(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-  """array[rows] for a float32 matrix; rows of 8 or 16 bytes are moved as one item, 3 times faster."""
+  """array[rows] for a float32 matrix; rows of 8 or 16 bytes move as one item: faster."""
   wide = {2: np.complex64, 4: np.complex128}.get(array.shape[1])
   if wide is None or not array.flags.c_contiguous:
     return array[rows]

@@ -13,6 +13,23 @@ from jetfm.schema import Feature, Schema, Transform
 JETCLASS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 """Class names in the order of the ParT data cards. Names are the contract, not numbers."""
 
+FILE_PREFIXES = {
+  "ZJetsToNuNu": "QCD",
+  "HToBB": "Hbb",
+  "HToCC": "Hcc",
+  "HToGG": "Hgg",
+  "HToWW4Q": "H4q",
+  "HToWW2Q1L": "Hqql",
+  "ZToQQ": "Zqq",
+  "WToQQ": "Wqq",
+  "TTBar": "Tbqq",
+  "TTBarLep": "Tbl",
+}
+"""Class of the files whose names start so; the longest prefix wins."""
+
+BRANCHES = {"gen_mass": "jet_genmass"}
+"""Branch of a stored column where the two names differ."""
+
 SPECTATORS = (
   "jet_pt",
   "jet_eta",
@@ -25,6 +42,9 @@ SPECTATORS = (
   "jet_tau4",
   "aux_truth_match",
 )
+
+JET_KINEMATICS = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")
+"""Spectators that are functions of the constituents."""
 
 _ZSCORE = Transform("zscore")
 _CLIP = Transform("clip", (-5.0, 5.0))

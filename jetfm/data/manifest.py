@@ -163,8 +163,9 @@ class Manifest:
     """
     if inputs not in self.schemas:
       raise DataError(
-        f"no input set '{inputs}' in this data set, the nearest is '{nearest(inputs, self.schemas)}'"
-        f" of {list(self.schemas)}; ingest again with --config.inputs={inputs} if the files allow it"
+        f"no input set '{inputs}' in this data set, the nearest is "
+        f"'{nearest(inputs, self.schemas)}' of {list(self.schemas)}; ingest again with "
+        f"--config.inputs={inputs} if the files allow it"
       )
     return self.schemas[inputs]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def decode(data: bytes, layout: Layout, columns: Sequence[Column]) -> Events:
   )
 
 
-def write_shard(path: pathlib.Path, blocks: Sequence[bytes]) -> None:
+def write_shard(path: pathlib.Path, blocks: Iterable[bytes]) -> None:
   """One ArrayRecord file.
 
   Raises: OSError when the file cannot be written, a full disk for example.

@@ -14,6 +14,7 @@ grow along the epoch.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -120,7 +121,7 @@ def make_schedule(
   # Group j holds the classes above lengths[j-1] and up to lengths[j].
   first = [0] + [edges.index(n) + 1 for n in lengths[:-1]]
   needed = [int(largest[c]) if c < len(edges) else 0 for c in first] + [0]
-  slots = [a - b for a, b in zip(needed, needed[1:], strict=False)]
+  slots = [a - b for a, b in itertools.pairwise(needed)]
   groups = [(n, s) for n, s in zip(lengths, slots, strict=True) if s]
   following = np.concatenate([suffix[:, 1:], np.zeros_like(suffix[:, :1])], axis=1)
   return Schedule(

@@ -38,7 +38,10 @@ def permutation(size: int, *key: int) -> np.ndarray:
 
 
 class Stream:
-  """Decodes windows. `labels` keeps only these classes and renumbers them; seed None: file order."""
+  """Decodes windows.
+
+  `labels` keeps only the events of these classes and renumbers them; seed None keeps file order.
+  """
 
   def __init__(
     self,

@@ -1,0 +1,62 @@
+"""Parquet files with the branches of JetClass as columns, jagged ones as lists."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import awkward as ak
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jetfm.data import jagged
+from jetfm.data.errors import DataError
+from jetfm.data.events import Layout
+from jetfm.data.sources import Chunk
+
+
+class ParquetSource:
+  """A `Source`: one Parquet file, read in batches of rows."""
+
+  splittable = False
+  where = "table"
+  p4_names = jagged.P4
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+    try:
+      self._file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+      raise _damaged(path, error) from None
+    self.entries = self._file.metadata.num_rows
+    self.names = tuple(self._file.schema_arrow.names)
+    self.classes: tuple[str, ...] | None = jagged.class_names(path, self.where, self.names)
+    self.provides = jagged.provided(self.names)
+
+  def chunks(
+    self, layout: Layout, classes: Sequence[str], start: int, stop: int, size: int
+  ) -> Iterator[Chunk]:
+    wanted = jagged.branches(layout, classes, self.names)
+    described = f"{self.path.name}, {self.where}"
+    batches = self._file.iter_batches(size, columns=wanted)
+    while True:
+      try:
+        batch = next(batches, None)
+      except (pa.ArrowException, OSError) as error:
+        raise _damaged(self.path, error) from None
+      if batch is None:
+        return
+      yield jagged.to_chunk(ak.from_arrow(batch), layout, classes, start, described)
+      start += len(batch)
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> DataError:
+  return DataError(
+    f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}). "
+    "Copy it again, or skip such files with --config.on_bad=drop"
+  )
+
+
+def open_source(path: pathlib.Path) -> ParquetSource:
+  """Raises: DataError when the file is damaged or lacks momenta or labels."""
+  return ParquetSource(path)

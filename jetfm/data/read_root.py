@@ -1,0 +1,73 @@
+"""ROOT files in the published JetClass layout."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import uproot
+
+from jetfm.data import jagged
+from jetfm.data.errors import DataError
+from jetfm.data.events import Layout
+from jetfm.data.sources import Chunk
+
+TREE = "tree"
+
+
+class RootSource:
+  """A `Source`: the tree 'tree' of a ROOT file, or its only tree."""
+
+  splittable = True
+  p4_names = jagged.P4
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+    try:
+      file = uproot.open(path)
+      trees = sorted({k.split(";")[0] for k in file.keys(filter_classname="TTree")})
+    except Exception as error:  # uproot raises many kinds for a damaged file
+      raise _damaged(path, error) from None
+    name = TREE if TREE in trees else (trees[0] if len(trees) == 1 else None)
+    if name is None:
+      raise DataError(f"{path}: no tree '{TREE}'; the file has the trees {trees}")
+    try:
+      self._tree = file[name]
+      self.entries = int(self._tree.num_entries)
+      self.names = tuple(self._tree.keys())
+    except Exception as error:
+      raise _damaged(path, error) from None
+    self.where = f"tree '{name}'"
+    self.classes: tuple[str, ...] | None = jagged.class_names(path, self.where, self.names)
+    self.provides = jagged.provided(self.names)
+
+  def chunks(
+    self, layout: Layout, classes: Sequence[str], start: int, stop: int, size: int
+  ) -> Iterator[Chunk]:
+    wanted = jagged.branches(layout, classes, self.names)
+    described = f"{self.path.name}, {self.where}"
+    steps = self._tree.iterate(wanted, entry_start=start, entry_stop=stop, step_size=size)
+    while True:
+      try:
+        arrays = next(steps, None)
+      except Exception as error:
+        raise _damaged(self.path, error, start) from None
+      if arrays is None:
+        return
+      yield jagged.to_chunk(arrays, layout, classes, start, described)
+      start += len(arrays)
+
+
+def _damaged(path: pathlib.Path, error: Exception, entry: int | None = None) -> DataError:
+  lines = str(error).strip().splitlines()
+  reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+  at = "" if entry is None else f" from entry {entry} on"
+  return DataError(
+    f"{path}: not a readable ROOT file{at}, truncated or damaged ({reason}). "
+    "Copy it again, or skip such files with --config.on_bad=drop"
+  )
+
+
+def open_source(path: pathlib.Path) -> RootSource:
+  """Raises: DataError when the file is damaged or lacks momenta or labels."""
+  return RootSource(path)
