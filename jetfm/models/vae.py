@@ -100,12 +100,12 @@ class ConditionalVAE(nn.Module):
     *,
     deterministic: bool = True,
   ) -> Generated:
-    """Encode and decode a batch; z is drawn with the random stream 'latent', or is the mean when
+    """Encode and decode a batch; z is drawn with the random stream 'sample', or is the mean when
     `deterministic`. `condition` (B, classes + 4) is needed for the kind 'jet' only."""
     mean, log_variance, chosen = self.encode(encoded, condition)
     z = mean
     if not deterministic:
-      noise = jax.random.normal(self.make_rng("latent"), mean.shape, mean.dtype)
+      noise = jax.random.normal(self.make_rng("sample"), mean.shape, mean.dtype)
       z = mean + jnp.exp(0.5 * log_variance) * noise
     return Generated(self.decode(z, chosen, deterministic=deterministic), mean, log_variance)
 
