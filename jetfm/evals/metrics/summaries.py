@@ -1,0 +1,308 @@
+"""All metrics of a task at once: arrays -> named measurements, with errors, references, baselines.
+
+Names are keys of `jetfm.evals.catalogue`, where they are explained. Metrics that the data do not
+define come back without a value and with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jetfm.evals.metrics import classification as cls
+from jetfm.evals.metrics import generation as gen
+from jetfm.evals.metrics import jetnet, regression
+from jetfm.evals.metrics import super_resolution as sr
+from jetfm.evals.metrics import working_points as wp
+from jetfm.evals.metrics.distances import wasserstein_1d
+from jetfm.evals.metrics.measurement import (
+  Measurement,
+  UndefinedMetric,
+  bootstrap_error,
+  measure,
+)
+from jetfm.evals.metrics.particles import RELATIVE, jet_mass, particle_coordinates
+from jetfm.evals.metrics.weighting import counted, weighted_mean, weighted_std
+
+Results = dict[str, Measurement]
+
+
+def classification_summary(
+  probabilities: np.ndarray,
+  label: np.ndarray,
+  classes: Sequence[str],
+  weight: np.ndarray | None = None,
+  *,
+  background: str = "QCD",
+  bootstrap: int = 0,
+) -> Results:
+  """Accuracy, top-3, macro F1, AUC (ovr, ovo), ECE, rejection of `background` by each class.
+
+  Shapes: probabilities (B, C), label (B,), C names of classes. Accuracies have binomial errors;
+  `bootstrap` resamplings give errors to F1 and the AUCs (0: none). Rejections are left out when
+  `background` is not a class.
+  Raises: ValueError when the names do not match the probabilities.
+  """
+  if len(classes) != np.shape(probabilities)[1]:
+    raise ValueError(f"{len(classes)} class names for probabilities {np.shape(probabilities)}")
+  weight, probabilities, label = counted(weight, probabilities, label)
+  chance = cls.classification_chance(label, len(classes), weight)
+  absent = [name for i, name in enumerate(classes) if not (label == i).any()]
+  note = f"no test event of {', '.join(absent)}" if absent else ""
+
+  def guess(value: float) -> dict:
+    return {"reference": value, "reference_kind": "chance", "note": note}
+
+  out = {
+    "accuracy": measure(
+      lambda: cls.accuracy(probabilities, label, weight),
+      error=cls.accuracy_error(probabilities, label, weight),
+      baseline=chance["majority"],
+      baseline_kind="always the largest class",
+      **guess(chance["accuracy"]),
+    ),
+    "top3": measure(
+      lambda: cls.top_k_accuracy(probabilities, label, weight, k=3),
+      error=cls.accuracy_error(probabilities, label, weight, k=3),
+      **guess(chance["top3"]),
+    ),
+  }
+  for name, metric, level in (
+    ("macro_f1", cls.macro_f1, chance["macro_f1"]),
+    ("auc_ovr", cls.auc_ovr, chance["auc"]),
+    ("auc_ovo", cls.auc_ovo, chance["auc"]),
+  ):
+    out[name] = measure(
+      lambda metric=metric: metric(probabilities, label, weight),
+      error=_bootstrap(lambda w, m=metric: m(probabilities, label, w), weight, bootstrap),
+      **guess(level),
+    )
+  out["ece"] = measure(
+    lambda: cls.expected_calibration_error(probabilities, label, weight),
+    reference=0.0,
+    reference_kind="floor",
+  )
+  if background in classes:
+    b = list(classes).index(background)
+    for s, name in enumerate(classes):
+      if s != b:
+        rows = (label == s) | (label == b)
+        out[f"rejection_{name}"] = wp.background_rejection(
+          wp.discriminant(probabilities[rows], s, b),
+          label[rows] == s,
+          wp.working_point_of(name),
+          weight[rows],
+        )
+  return out
+
+
+def _or_none(metric) -> float | None:
+  try:
+    return float(metric())
+  except UndefinedMetric:
+    return None
+
+
+def _bootstrap(metric, weight: np.ndarray, replicas: int) -> float | None:
+  if replicas < 2:
+    return None
+  return _or_none(lambda: bootstrap_error(metric, weight, replicas=replicas))
+
+
+def regression_summary(
+  target: str,
+  predicted: np.ndarray,
+  true: np.ndarray,
+  mean: float,
+  std: float,
+  weight: np.ndarray | None = None,
+  *,
+  baselines: Mapping[str, np.ndarray] | None = None,
+  bootstrap: int = 0,
+) -> Results:
+  """R2, MSE, MAE, resolution, 68 % half-width of one target, in GeV and standardised.
+
+  Shapes: predicted and true (B,) in GeV; mean and std (GeV) standardise as in training. `baselines`
+  holds predictions (B,) by name, such as the analytic constituent mass; the first is shown. The
+  reference is what the mean of the true values reaches.
+  """
+  baselines = dict(baselines or {})
+  weight, predicted, true, *trivial = counted(weight, predicted, true, *baselines.values())
+  constant = np.full(len(true), weighted_mean(true, weight))
+  out: Results = {}
+
+  def add(name, metric, scale=lambda x: x):
+    def value(of, w=weight):
+      return metric(scale(of), scale(true), w)
+
+    about: dict = {"reference": _or_none(lambda: value(constant)), "reference_kind": "the mean"}
+    if trivial:
+      about["baseline"] = _or_none(lambda: value(trivial[0]))
+      about["baseline_kind"] = next(iter(baselines))
+    error = _bootstrap(lambda w: value(predicted, w), weight, bootstrap)
+    out[f"{target}_{name}"] = measure(lambda: value(predicted), error=error, **about)
+
+  def standardised(x):
+    return (x - mean) / std
+
+  add("r2", regression.r2)
+  add("mse_gev2", regression.mean_squared_error)
+  add("mae_gev", regression.mean_absolute_error)
+  add("resolution_gev", regression.resolution)
+  add("half_width", regression.response_half_width)
+  add("mse", regression.mean_squared_error, standardised)
+  add("mae", regression.mean_absolute_error, standardised)
+  add("resolution", regression.resolution, standardised)
+  return out
+
+
+def generation_summary(
+  true_p4: np.ndarray,
+  true_mask: np.ndarray,
+  generated_p4: np.ndarray,
+  generated_mask: np.ndarray,
+  true_weight: np.ndarray | None = None,
+  generated_weight: np.ndarray | None = None,
+  *,
+  baseline: tuple[np.ndarray, np.ndarray] | None = None,
+  jetnet_samples: tuple[int, int] | None = None,
+  seed: int = 0,
+) -> Results:
+  """MMD, pT KL, histogram MSE, W1 of mass and of particle features, FPD and KPD, with floors.
+
+  Shapes: p4 (B, N, 4) in GeV and mask (B, N) on both sides. `baseline` is the coordinates
+  (B', N, 4) and mask of a trivial generator. FPD and KPD need many jets: (20_000, 50_000), the
+  smallest and largest sample size, is published; by default half and all of the jets, at most
+  50,000; the note says so.
+  """
+  true_weight, true_p4, true_mask = counted(true_weight, true_p4, true_mask)
+  generated_weight, generated_p4, generated_mask = counted(
+    generated_weight, generated_p4, generated_mask
+  )
+  true = particle_coordinates(true_p4, true_mask)
+  generated = particle_coordinates(generated_p4, generated_mask)
+  first, second = gen.split_jets(true, true_mask, true_weight, true_p4, seed=seed)
+  sides = (
+    gen.flat_particles(true, true_mask, true_weight),
+    gen.flat_particles(generated, generated_mask, generated_weight),
+  )
+  # The two halves have half the jets each: the floor of a larger sample is lower.
+  halves = gen.flat_particles(*first[:3]), gen.flat_particles(*second[:3])
+  trivial = gen.flat_particles(*baseline) if baseline is not None else None
+  out: Results = {}
+  for name, metric in (
+    ("mmd", lambda x, y: gen.generation_mmd(x, y, seed=seed)),
+    ("pt_kl", gen.generation_kl),
+    ("histogram_mse", gen.generation_histogram_mse),
+    *(
+      (f"w1_{f}", lambda x, y, i=i: _w1_feature(x, y, i))
+      for i, f in enumerate(("pt", "eta", "phi", "energy"))
+    ),
+  ):
+    about = {"reference": metric(*halves), "reference_kind": "floor"}
+    if trivial is not None:
+      about |= {"baseline": metric(sides[0], trivial), "baseline_kind": "histogram sampling"}
+    out[name] = measure(lambda metric=metric: metric(*sides), **about)
+  mass, generated_mass = (
+    jet_mass(true_p4, true_mask),
+    jet_mass(generated_p4, generated_mask),
+  )
+  out["w1_mass"] = measure(
+    lambda: wasserstein_1d(mass, generated_mass, true_weight, generated_weight),
+    reference=wasserstein_1d(
+      jet_mass(first[3], first[1]), jet_mass(second[3], second[1]), first[2], second[2]
+    ),
+    reference_kind="floor",
+  )
+  out |= _physics_distances(true_p4, true_mask, generated_p4, generated_mask, jetnet_samples, seed)
+  return out
+
+
+def _w1_feature(x: gen.Particles, y: gen.Particles, i: int) -> float:
+  return wasserstein_1d(x.values[:, i], y.values[:, i], x.weight, y.weight)
+
+
+def _physics_distances(true_p4, true_mask, generated_p4, generated_mask, samples, seed) -> Results:
+  """FPD and KPD on energy flow polynomials; they resample jets and know no weights."""
+  features = []
+  for p4, mask in ((true_p4, true_mask), (generated_p4, generated_mask)):
+    relative = particle_coordinates(p4, mask, RELATIVE)
+    total = relative[..., 2].sum(axis=1, keepdims=True)
+    pt = relative[..., 2] / np.where(total > 0, total, 1)
+    features.append(jetnet.physics_features(pt, relative[..., 0], relative[..., 1], mask))
+  fewest = min(len(f) for f in features)
+  if fewest < 100:
+    reason = f"FPD and KPD need at least 100 jets, got {fewest}"
+    return {name: Measurement(None, reason=reason) for name in ("fpd", "kpd")}
+  low, high = samples or (min(fewest // 2, 20_000), min(fewest, 50_000))
+  note = "" if (low, high) == (20_000, 50_000) else f"from samples of {low} to {high} jets"
+  (half,), (other,) = gen.split_jets(features[0], seed=seed)
+  out: Results = {}
+  for name, metric in (
+    ("fpd", lambda x, y: jetnet.fpd(x, y, min_samples=low, max_samples=high)),
+    ("kpd", lambda x, y: jetnet.kpd(x, y, batch_size=min(high, 5_000))),
+  ):
+    value, error = metric(*features)
+    floor, _ = metric(half, other)
+    out[name] = Measurement(value, error, reference=floor, reference_kind="floor", note=note)
+  return out
+
+
+def super_resolution_summary(
+  predicted_p4: np.ndarray,
+  predicted_mask: np.ndarray,
+  true_p4: np.ndarray,
+  true_mask: np.ndarray,
+  input_p4: np.ndarray,
+  input_mask: np.ndarray,
+  label: np.ndarray,
+  weight: np.ndarray | None = None,
+  *,
+  seed: int = 0,
+) -> Results:
+  """Chamfer, pT EMD and multiplicity error, means over jets with their errors.
+
+  Shapes: p4 (B, N, 4) in GeV, mask (B, N), each of its own N; label (B,). The baseline copies the
+  input; the chance level takes another true jet of the same class.
+  """
+  weight, *arrays = counted(
+    weight, predicted_p4, predicted_mask, true_p4, true_mask, input_p4, input_mask, label
+  )
+  predicted_p4, predicted_mask, true_p4, true_mask, input_p4, input_mask, label = arrays
+  true = particle_coordinates(true_p4, true_mask)
+  partner = sr.another_jet(label, seed=seed)
+  candidates = {
+    "value": (particle_coordinates(predicted_p4, predicted_mask), predicted_mask),
+    "baseline": (particle_coordinates(input_p4, input_mask), input_mask),
+    "reference": (true[partner], true_mask[partner]),
+  }
+  out: Results = {}
+  for name, metric in (
+    ("chamfer", lambda x, m: sr.chamfer(x[..., 1:3], true[..., 1:3], m, true_mask)),
+    ("pt_emd", lambda x, m: sr.pt_emd(x[..., 0], true[..., 0], m, true_mask)),
+    ("multiplicity_error", lambda _, m: sr.multiplicity_error(m, true_mask)),
+  ):
+    about: dict = {"baseline_kind": "copied input", "reference_kind": "another jet"}
+    for kind in ("baseline", "reference"):
+      about[kind] = _mean_over_jets(metric(*candidates[kind]), weight)[0]
+    try:
+      about["value"], about["error"] = _mean_over_jets(
+        per_jet := metric(*candidates["value"]), weight
+      )
+      empty = int(np.isnan(per_jet).sum())
+      about["note"] = f"{empty} of {len(per_jet)} jets without particles left out" if empty else ""
+    except UndefinedMetric as error:
+      about |= {"value": None, "reason": str(error)}
+    out[name] = Measurement(**about)
+  return out
+
+
+def _mean_over_jets(per_jet: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+  """Mean and its standard error over the jets that have a value."""
+  some = np.isfinite(per_jet)
+  if not some.any():
+    raise UndefinedMetric("no jet has particles on both sides")
+  x, w = per_jet[some], weight[some]
+  spread = weighted_std(x, w) * np.sqrt(np.sum(w**2)) / w.sum()
+  return weighted_mean(x, w), float(spread)

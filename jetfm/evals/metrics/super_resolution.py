@@ -1,0 +1,93 @@
+"""How well jets of many particles are recovered from few. All metrics are per jet.
+
+Jets are padded: coordinates (B, N, 3) = pT (GeV), eta, phi (rad) and mask (B, N). A jet without
+particles on one side has no distance: NaN per jet, left out of means, and counted. Per-jet numbers
+of chunks of data are simply concatenated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jetfm.evals.metrics.distances import wasserstein_rows
+
+CHUNK_ELEMENTS = 4_000_000
+"""Particle pairs held at a time: 32 MB in float64."""
+
+
+def chamfer(
+  predicted: np.ndarray, true: np.ndarray, predicted_mask: np.ndarray, true_mask: np.ndarray
+) -> np.ndarray:
+  """Mean dR from each predicted particle to the nearest true one, plus the same in reverse.
+
+  Shapes: eta and phi of particles, (B, N, 2) and (B, M, 2), masks (B, N) and (B, M) -> (B,), in dR
+  (not squared); dphi is wrapped. 0 for equal jets.
+  """
+  predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+  if predicted.shape[-1] != 2 or true.shape[-1] != 2:
+    raise ValueError(f"got {predicted.shape} and {true.shape}: the last axis is (eta, phi)")
+  masks = np.asarray(predicted_mask, bool), np.asarray(true_mask, bool)
+  return _nearest(predicted, true, *masks, _delta_r)
+
+
+def _delta_r(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  difference = a[:, :, None, :] - b[:, None, :, :]
+  dphi = np.remainder(difference[..., 1] + np.pi, 2 * np.pi) - np.pi
+  return np.hypot(difference[..., 0], dphi)
+
+
+def squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """|a - b|^2 of all pairs, (B, N, F) and (B, M, F) -> (B, N, M)."""
+  return np.sum((a[:, :, None, :] - b[:, None, :, :]) ** 2, axis=-1)
+
+
+def _nearest(a, b, a_mask, b_mask, distance) -> np.ndarray:
+  step = max(1, CHUNK_ELEMENTS // (a.shape[1] * b.shape[1]))
+  parts = [np.zeros(0)]
+  for i in range(0, len(a), step):
+    am, bm = a_mask[i : i + step], b_mask[i : i + step]
+    pairs = np.where(
+      am[:, :, None] & bm[:, None, :], distance(a[i : i + step], b[i : i + step]), np.inf
+    )
+    to_b = np.where(am, pairs.min(axis=2), 0).sum(axis=1) / np.maximum(am.sum(axis=1), 1)
+    to_a = np.where(bm, pairs.min(axis=1), 0).sum(axis=1) / np.maximum(bm.sum(axis=1), 1)
+    parts.append(np.where(am.any(axis=1) & bm.any(axis=1), to_b + to_a, np.nan))
+  return np.concatenate(parts)
+
+
+def chamfer_squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """As `chamfer`, with squared distances of plain coordinates and no masks, (B, N, F) -> (B,)."""
+  everywhere = np.ones(a.shape[:2], bool), np.ones(b.shape[:2], bool)
+  return _nearest(a, b, *everywhere, squared_distance)
+
+
+def pt_emd(
+  predicted_pt: np.ndarray, true_pt: np.ndarray, predicted_mask: np.ndarray, true_mask: np.ndarray
+) -> np.ndarray:
+  """1-Wasserstein distance of the pT of a jet's particles, (B, N) and (B, M) -> (B,) in GeV.
+
+  Particles count equally: it compares spectra, not the flow of energy.
+  """
+  return wasserstein_rows(predicted_pt, true_pt, predicted_mask, true_mask)
+
+
+def multiplicity_error(predicted_mask: np.ndarray, true_mask: np.ndarray) -> np.ndarray:
+  """|n_predicted - n_true| / max(n_true, 1), masks (B, N) and (B, M) -> (B,)."""
+  predicted = np.asarray(predicted_mask, bool).sum(axis=1)
+  true = np.asarray(true_mask, bool).sum(axis=1)
+  return np.abs(predicted - true) / np.maximum(true, 1)
+
+
+def another_jet(label: np.ndarray, *, seed: int = 0) -> np.ndarray:
+  """For each jet another random one of its class, (B,) -> indices (B,).
+
+  As a prediction it shows what ignoring the input gives. The only jet of a class is its own
+  partner.
+  """
+  rng = np.random.default_rng(seed)
+  label = np.asarray(label)
+  partner = np.arange(len(label))
+  for c in np.unique(label):
+    rows = rng.permutation(np.flatnonzero(label == c))
+    partner[rows] = np.roll(rows, 1)
+  return partner
