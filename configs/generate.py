@@ -1,0 +1,39 @@
+"""Generated jets. Launch: python -m launch.generate --config.out=datasets/jets
+
+Variants: (none) 1,000 jets of each class; `tiny` 200 of each, two minutes on one core;
+`jetclass100k` the published size, 100,000 jets of each class in one file per class.
+One process makes 80-90 jets per second (all classes equally).
+
+Keys
+  out             folder of the ROOT files; made if missing
+  classes         which of QCD, Hbb, Hcc, Hgg, H4q, Hqql, Zqq, Wqq, Tbqq, Tbl, separated by commas
+  jets_per_class  jets of each class
+  jets_per_file   a class is cut into files of so many jets (published files hold 100,000); files
+                  are made in parallel and kept when a run is continued
+  seed            the same seed gives the same jets, whatever the number of processes
+  processes       how many files are made at the same time; 0 means one per CPU core
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = {
+  "": {},
+  "tiny": {"jets_per_class": 200},
+  "jetclass100k": {"jets_per_class": 100_000, "processes": 0},
+}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """The config of a variant."""
+  if variant not in VARIANTS:
+    known = ", ".join(sorted(name for name in VARIANTS if name))
+    raise ValueError(f"no variant '{variant}'; there are {known}")
+  config = ConfigDict()
+  config.out = "datasets/jets"
+  config.classes = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
+  config.jets_per_class = 1_000
+  config.jets_per_file = 100_000
+  config.seed = 0
+  config.processes = 1
+  config.update(VARIANTS[variant])
+  return config
