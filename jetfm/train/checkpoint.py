@@ -91,6 +91,8 @@ class Checkpoints:
   def save(self, state: TrainState, progress: Mapping[str, Any]) -> None:
     """Writes the state at its step and drops checkpoints beyond `keep`.
 
+    Those of the same or a later step, of a run that went on from before them, are replaced.
+
     Raises: CheckpointError when the disk is full or not writable; older checkpoints are intact.
     """
     step = int(state.step)
@@ -109,6 +111,9 @@ class Checkpoints:
     arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     arguments["description"] = ocp.args.JsonSave(document)
     try:
+      for abandoned in self.steps():
+        if abandoned >= step:
+          self._manager.delete(abandoned)
       self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
       self._manager.wait_until_finished()
     except Exception as error:  # Orbax and TensorStore raise OSError, ValueError, RuntimeError

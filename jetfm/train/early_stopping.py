@@ -17,6 +17,7 @@ class EarlyStopping:
     patience: evaluations without improvement before stopping; 0 never stops.
     best: the best finite result, None before the first.
     waited: evaluations since then.
+    evaluated: step of the last evaluation.
   """
 
   monitor: str = "loss"
@@ -25,6 +26,7 @@ class EarlyStopping:
   best: float | None = None
   best_step: int = 0
   waited: int = 0
+  evaluated: int = 0
 
   @property
   def stopped(self) -> bool:
@@ -35,11 +37,11 @@ class EarlyStopping:
     sign = 1 if self.largest else -1
     better = math.isfinite(value) and (self.best is None or sign * value > sign * self.best)
     if better:
-      return dataclasses.replace(self, best=value, best_step=step, waited=0), True
-    return dataclasses.replace(self, waited=self.waited + 1), False
+      return dataclasses.replace(self, best=value, best_step=step, waited=0, evaluated=step), True
+    return dataclasses.replace(self, waited=self.waited + 1, evaluated=step), False
 
   def to_dict(self) -> dict[str, Any]:
-    return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
+    return {name: getattr(self, name) for name in ("best", "best_step", "waited", "evaluated")}
 
   def resumed(self, saved: dict[str, Any]) -> EarlyStopping:
     """These options with the saved state."""

@@ -14,6 +14,10 @@ FROZEN = "frozen"
 TRAINED = "trained"
 STRATEGIES = ("full", "frozen", "partial", "differential", "class_attention")
 
+BEFORE_BLOCKS = ("equi_in", "embed", "mask_token", "rank_code", "pair_bias")
+AFTER_BLOCKS = ("norm", "pool_weights", "vector_weights", "projection", "equi_out")
+"""Names in `encoder/` that come before and after the blocks, for strategies that depend on it."""
+
 
 class UncoveredParameter(ValueError):
   """A parameter that no rule of a strategy covers."""
@@ -41,24 +45,25 @@ class Strategy:
 def make_strategy(
   name: str,
   num_blocks: int,
-  after_blocks: Sequence[str] = (),
   last_blocks: int = 1,
   rate_decay: float = 0.75,
+  before: Sequence[str] = BEFORE_BLOCKS,
+  after: Sequence[str] = AFTER_BLOCKS,
 ) -> Strategy:
   """One of `STRATEGIES` for an encoder of `encoder/block_0 .. block_<num_blocks - 1>`.
 
   full: everything.
   frozen: the heads.
   partial: the last `last_blocks` blocks, what follows them in the encoder, and the heads.
-  differential: everything, the learning rate multiplied by `rate_decay` per block away from the
-    heads; what comes before the first block counts as one more block.
+  differential: everything; the last block's learning rate is multiplied by `rate_decay`, that of
+    each block before it once more, and what comes before the first block counts as one.
   class_attention: the encoder's class-attention blocks, where it has them, and the heads.
 
   Args:
-    after_blocks: names in `encoder/` that come after the last block, as regexes.
+    before, after: names in `encoder/` that come before the first and after the last block.
   Raises: ValueError for an unknown name or more blocks than there are.
   """
-  after = [rf"encoder/({'|'.join(after_blocks)})(/|$)"] if after_blocks else []
+  embedding, following = (rf"encoder/({'|'.join(names)})(/|$)" for names in (before, after))
   block = r"encoder/block_{}/".format
   heads, encoder = "heads/", "encoder/"
   match name:
@@ -72,17 +77,17 @@ def make_strategy(
     case "partial":
       if not 0 <= last_blocks <= num_blocks:
         raise ValueError(f"partial: cannot train the last {last_blocks} of {num_blocks} blocks")
-      trained = [block(i) for i in range(num_blocks - last_blocks, num_blocks)]
-      rules = [(path, TRAINED) for path in [*trained, *after]]
-      return Strategy((*rules, (encoder, FROZEN), (heads, TRAINED)), {TRAINED: 1.0})
+      first = num_blocks - last_blocks
+      rules = [(block(i), FROZEN if i < first else TRAINED) for i in range(num_blocks)]
+      rules += [(embedding, FROZEN), (following, TRAINED), (heads, TRAINED)]
+      return Strategy(tuple(rules), {TRAINED: 1.0})
     case "differential":
       if not 0 < rate_decay <= 1:
         raise ValueError(f"differential: rate_decay is {rate_decay}, expected within (0, 1]")
       rules = [(block(i), f"block_{i}") for i in range(num_blocks)]
-      rules += [(path, "after") for path in after]
-      rules += [(encoder, "before"), (heads, "heads")]
+      rules += [(embedding, "before"), (following, "after"), (heads, "heads")]
       rates = {f"block_{i}": rate_decay ** (num_blocks - i) for i in range(num_blocks)}
-      rates |= {"before": rate_decay ** (num_blocks + 1), "after": rate_decay, "heads": 1.0}
+      rates |= {"before": rate_decay ** (num_blocks + 1), "after": 1.0, "heads": 1.0}
       return Strategy(tuple(rules), rates)
     case _:
       raise ValueError(f"no strategy '{name}'; there are {', '.join(STRATEGIES)}")

@@ -30,7 +30,7 @@ class NonFiniteLoss(Exception):
 
 
 class Terminated(Exception):
-  """SIGTERM came; the state is saved and the run can be resumed."""
+  """The run was asked to stop; the state is saved and the run can be resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Stage:
   name: str
   schedule: Schedule
   train_step: Callable[[TrainState, Groups], tuple[TrainState, Mapping[str, jax.Array]]]
-  eval_step: Callable[[Mapping[str, Any], Groups, jax.Array], Mapping[str, jax.Array]]
+  eval_step: Callable[[Mapping[str, Any], Groups, jax.Array, Any], Mapping[str, jax.Array]]
   batches: Callable[[int], Iterator[Groups]]
   validation: Callable[[], Iterable[Groups]]
   mesh: Mesh
 
 
 class TerminationFlag:
-  """Set by SIGTERM while the `with` block lasts: the loop saves and leaves between two steps."""
+  """Set by SIGTERM while the `with` block lasts: the loop saves and leaves between two batches."""
 
   def __init__(self):
     self._asked = threading.Event()
@@ -113,14 +113,16 @@ def run_stage(
   last: Checkpoints,
   best: Checkpoints,
   folder: pathlib.Path,
+  asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[TrainState, EarlyStopping]:
   """Trains from the state's step to the end of the stage, or until it stops early.
 
   Args:
     last: for resuming, written every `save_every` steps; best: the best by `early.monitor`.
     folder: for metrics.jsonl and TensorBoard.
+    asked_to_stop: a `TerminationFlag`.
   Raises:
-    Terminated after SIGTERM, once the state is saved.
+    Terminated when asked to stop, once the state is saved.
     NonFiniteLoss after `max_nonfinite` successive bad steps; nothing is saved then.
     CheckpointError when saving fails.
     KeyError when the monitored result does not exist.
@@ -129,6 +131,7 @@ def run_stage(
   writers = Writers(folder, stage.name, schedule.steps, step, jax.process_index() == 0)
   batches = stage.batches(step * schedule.accumulate)
   pending: list[Mapping[str, jax.Array]] = []
+  saved = step
 
   def flush() -> None:
     if pending:
@@ -136,54 +139,65 @@ def run_stage(
       pending.clear()
 
   try:
-    with TerminationFlag() as asked_to_stop:
-      while step < schedule.steps and not early.stopped:
-        groups = _next_groups(batches, schedule.accumulate)
-        events = sum(int((g.weight > 0).sum()) for g in groups) * jax.process_count()
-        groups = shard_batches(groups, stage.mesh, axis=int(schedule.accumulate > 1))
-        state, logs = stage.train_step(state, groups)
-        step += 1
-        pending.append(logs)
-        shown = None
-        if schedule.due(schedule.log_every, step):
-          shown = {"loss": float(logs["loss"])}
-          flush()
-        writers.progress.update(step, events, shown)
-        if schedule.due(schedule.eval_every, step):
-          flush()
-          early = _evaluate(stage, state, step, early, best, writers)
-        stopping = asked_to_stop()
-        if stopping or early.stopped or schedule.due(schedule.save_every, step):
-          flush()
-          last.save(state, {"early_stopping": early.to_dict(), "finished": early.stopped})
-        if stopping and step < schedule.steps:
-          raise Terminated(f"stopped by SIGTERM at step {step} of stage '{stage.name}', saved")
+    while True:
+      if step and schedule.due(schedule.eval_every, step) and early.evaluated < step:
+        flush()
+        results = evaluate(stage, state, asked_to_stop)
+        if results is not None:
+          early = _judge(stage, state, step, results, early, best, writers)
+      stopping = asked_to_stop()
+      ended = early.stopped or step >= schedule.steps
+      if step > saved and (stopping or ended or schedule.due(schedule.save_every, step)):
+        flush()
+        last.save(state, {"early_stopping": early.to_dict()})
+        saved = step
+      if stopping and not (ended and early.evaluated == step):
+        raise Terminated(f"stage '{stage.name}' was asked to stop at step {step}; it is saved")
+      if ended:
+        return state, early
+      groups = _next_groups(batches, schedule.accumulate)
+      events = sum(int((g.weight > 0).sum()) for g in groups) * jax.process_count()
+      groups = shard_batches(groups, stage.mesh, axis=int(schedule.accumulate > 1))
+      state, logs = stage.train_step(state, groups)
+      step += 1
+      pending.append(logs)
+      shown = None
+      if schedule.due(schedule.log_every, step):
+        shown = {"loss": float(logs["loss"])}
+        flush()
+      writers.progress.update(step, events, shown)
   finally:
     writers.close()
-  return state, early
 
 
-def evaluate(stage: Stage, state: TrainState) -> dict[str, float]:
-  """Results on the whole validation data; the same random views and samples every time."""
+def evaluate(
+  stage: Stage, state: TrainState, asked_to_stop: Callable[[], bool] = lambda: False
+) -> dict[str, float] | None:
+  """Results on the whole validation data; None when asked to stop on the way.
+
+  Random views and samples are the same at every evaluation of a run.
+  """
   key = named_key(state.key, "evaluation")
   sums: dict[str, np.ndarray] = {}
   for i, groups in enumerate(stage.validation()):
+    if asked_to_stop():
+      return None
     groups = shard_batches(groups, stage.mesh)
-    pairs = stage.eval_step(state.variables, groups, jax.random.fold_in(key, i))
+    pairs = stage.eval_step(state.variables, groups, key, np.int32(i))
     for name, pair in jax.device_get(pairs).items():
       sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
   return quotients(sums)
 
 
-def _evaluate(
+def _judge(
   stage: Stage,
   state: TrainState,
   step: int,
+  results: dict[str, float],
   early: EarlyStopping,
   best: Checkpoints,
   writers: Writers,
 ) -> EarlyStopping:
-  results = evaluate(stage, state)
   writers.write(step, "valid", results)
   if early.monitor not in results:
     raise KeyError(f"no validation result '{early.monitor}'; there are {sorted(results)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -64,7 +65,7 @@ def schedule(options: Optimizer, steps: int) -> optax.Schedule:
     optax.linear_schedule(options.rate / (options.warmup + 1), options.rate, max(options.warmup, 1))
   ]
   edges = [options.warmup + (steps - options.warmup) * i // cycles for i in range(cycles + 1)]
-  for begin, end in zip(edges[:-1], edges[1:], strict=True):
+  for begin, end in itertools.pairwise(edges):
     parts.append(optax.cosine_decay_schedule(options.rate, end - begin, options.final))
   return optax.join_schedules(parts, edges[:-1])
 

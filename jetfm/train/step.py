@@ -22,7 +22,7 @@ Augmentation = Callable[[jax.Array, Batch], Batch]
 Logs = dict[str, jax.Array]
 
 AFTER_WARMUP = 2**30
-"""The step that evaluation gives to losses: warm-ups are over, so values of different times compare."""
+"""The step that evaluation gives to losses: warm-ups are over, so that its results compare."""
 
 
 def group_statistics(
@@ -31,7 +31,7 @@ def group_statistics(
   variables: Variables,
   batch: Batch,
   key: jax.Array,
-  group: int,
+  noise: jax.Array,
   *,
   train: bool,
   encoder_train: bool,
@@ -39,14 +39,13 @@ def group_statistics(
 ) -> dict[str, Statistics]:
   """Statistics of every task for one length group; the encoder runs once per distinct view.
 
-  Draws that belong to events (augmentations, views) use the same key in all groups, and the
-  events' numbers: they do not depend on the group an event is in. Dropout and samples do.
+  Augmentations and views draw from `key` and the events' numbers: they do not depend on where an
+  event is. Dropout and samples draw from `noise`, which is another for each group.
   """
   if augment is not None:
     batch = augment(named_key(key, "augment"), batch)
   own = {task.name: task.views(named_key(key, "views"), batch, train) for task, _ in tasks}
   views = {name: view for mine in own.values() for name, view in mine.items()}
-  noise = jax.random.fold_in(named_key(key, "group"), group)
   encoded = {
     name: model.encode(
       variables, view, deterministic=not encoder_train, key=named_key(noise, f"encoder/{name}")
@@ -74,6 +73,7 @@ def global_statistics(
   variables: Variables,
   groups: tuple[Batch, ...],
   key: jax.Array,
+  noise: jax.Array,
   *,
   remat: bool = False,
   **options: Any,
@@ -84,12 +84,14 @@ def global_statistics(
   are in memory at a time. The result is the same also for losses that do not add over events.
   """
 
-  def of_group(variables, batch, key, group):
-    return group_statistics(model, tasks, variables, batch, key, group, **options)
+  def of_group(variables, batch, key, noise):
+    return group_statistics(model, tasks, variables, batch, key, noise, **options)
 
   if remat:
-    of_group = jax.checkpoint(of_group, static_argnums=3)
-  parts = [of_group(variables, batch, key, group) for group, batch in enumerate(groups)]
+    of_group = jax.checkpoint(of_group)
+  parts = [
+    of_group(variables, batch, key, jax.random.fold_in(noise, i)) for i, batch in enumerate(groups)
+  ]
   statistics = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
   return statistics, jnp.concatenate([batch.weight for batch in groups])
 
@@ -104,6 +106,7 @@ def make_train_step(
   accumulate: int = 1,
   remat: bool = False,
   mesh: Mesh | None = None,
+  rate: optax.Schedule | None = None,
 ) -> Callable[[TrainState, tuple[Batch, ...]], tuple[TrainState, Logs]]:
   """step(state, groups) -> (state, logs), compiled; the given state's memory is reused.
 
@@ -112,7 +115,8 @@ def make_train_step(
   are averaged: exactly the k times larger batch for losses that are means over events of equal
   total weight, and close to it for others. Gradients are computed for trained parameters only; an
   encoder without any runs without dropout. A step whose loss or gradient is not finite changes
-  neither parameters nor optimizer, and counts in `state.nonfinite` until a finite one.
+  neither parameters nor optimizer, and counts in `state.nonfinite` until a finite one. `rate`, the
+  schedule of the learning rate, is only logged.
   """
   encoder_train = any(group != FROZEN for group in jax.tree.leaves(labels["encoder"]))
 
@@ -127,6 +131,7 @@ def make_train_step(
       variables,
       groups,
       key,
+      named_key(key, "noise"),
       remat=remat,
       train=True,
       encoder_train=encoder_train,
@@ -155,7 +160,7 @@ def make_train_step(
       zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
       total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), groups))
       grads, logs = jax.tree.map(lambda x: x / accumulate, total)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(logs["loss"])
     updates, opt_state = optimizer.update(grads, state.opt_state, trained)
     trained, opt_state = jax.tree.map(
@@ -170,7 +175,8 @@ def make_train_step(
       opt_state=opt_state,
       nonfinite=nonfinite,
     )
-    return state, logs | {"grad_norm": norm, "nonfinite": nonfinite}
+    logs |= {"grad_norm": norm, "nonfinite": nonfinite}
+    return state, logs if rate is None else logs | {"rate": rate(state.step - 1)}
 
   shardings = {} if mesh is None else {"out_shardings": replicated(mesh)}
   return jax.jit(step, donate_argnums=0, **shardings)
@@ -178,16 +184,18 @@ def make_train_step(
 
 def make_eval_step(
   model: FoundationModel, tasks: WeightedTasks, *, mesh: Mesh | None = None
-) -> Callable[[Variables, tuple[Batch, ...], jax.Array], Logs]:
-  """step(variables, groups, key) -> sums over one global batch, name -> (numerator, denominator).
+) -> Callable[[Variables, tuple[Batch, ...], jax.Array, Array], Logs]:
+  """step(variables, groups, key, i) -> sums over global batch i, name -> (numerator, denominator).
 
-  Names are `loss`, `<task>/<term of its loss>` and `<task>/<metric>`. Sums add over batches; the
-  quotients are the results (`quotients`).
+  Random views draw from `key` and the events' numbers, samples also from i. Names are `loss`,
+  `<task>/<term of its loss>` and `<task>/<metric>`. Sums add over batches; their quotients are the
+  results (`quotients`).
   """
 
-  def step(variables: Variables, groups: tuple[Batch, ...], key: jax.Array) -> Logs:
+  def step(variables: Variables, groups: tuple[Batch, ...], key: jax.Array, i: Array) -> Logs:
+    noise = jax.random.fold_in(named_key(key, "noise"), i)
     statistics, weight = global_statistics(
-      model, tasks, variables, groups, key, train=False, encoder_train=False
+      model, tasks, variables, groups, key, noise, train=False, encoder_train=False
     )
     _, terms = weighted_loss(tasks, statistics, weight, jnp.asarray(AFTER_WARMUP, jnp.int32))
     total = weight.sum()

@@ -1,0 +1,223 @@
+"""Checkpoints: what was saved comes back bit for bit, or a clear error does."""
+
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jetfm.train import CheckpointError, Checkpoints, DamagedCheckpoint, load, make_train_step
+from jetfm.train.checkpoint import differences
+from tests.train import toy
+
+MODEL = {"model": {"encoder": {"width": 8, "depth": 3}, "heads": {"regress": {}}}, "schema": "toy"}
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained():
+  """A state after two steps, so that no part of it is trivial."""
+  model, tasks, optimizer, labels, state = toy.setup(strategy="partial")
+  step = make_train_step(model, tasks, optimizer, labels)
+  for i in range(2):
+    state, _ = step(state, toy.groups(i))
+  return state
+
+
+def at(state, step):
+  return state.replace(step=jnp.asarray(step, jnp.int32))
+
+
+def raw(tree):
+  """Typed random keys as numbers, which can be compared."""
+  return [
+    np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+    for x in jax.tree.leaves(tree)
+  ]
+
+
+def assert_same_bits(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(raw(a), raw(b), strict=True):
+    assert x.dtype == y.dtype
+    np.testing.assert_array_equal(x, y)
+
+
+def fresh():
+  return toy.setup(strategy="partial", seed=5)[-1]
+
+
+def flip(path: pathlib.Path, position: int | None = None) -> None:
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2 if position is None else position] ^= 0x01
+  path.write_bytes(content)
+
+
+def largest_file(folder: pathlib.Path) -> pathlib.Path:
+  return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def test_state_comes_back_bit_for_bit(trained, tmp_path):
+  Checkpoints(tmp_path / "last", MODEL).save(trained, {"early": {"best": 0.25}})
+  state, progress = Checkpoints(tmp_path / "last", MODEL).restore(fresh())
+  assert_same_bits(state, trained)
+  assert progress == {"early": {"best": 0.25}, "step": 2}
+
+
+def test_no_checkpoint_is_none(tmp_path):
+  assert Checkpoints(tmp_path / "last", MODEL).restore(fresh()) is None
+
+
+def test_only_the_newest_are_kept(trained, tmp_path):
+  checkpoints = Checkpoints(tmp_path / "last", MODEL, keep=2)
+  for step in (5, 10, 15):
+    checkpoints.save(at(trained, step), {})
+  assert checkpoints.steps() == [10, 15]
+
+
+def test_saving_again_replaces_what_an_abandoned_run_left(trained, tmp_path):
+  checkpoints = Checkpoints(tmp_path / "best", MODEL, keep=1)
+  checkpoints.save(at(trained, 20), {"run": 1})
+  checkpoints.save(at(trained, 15), {"run": 2})
+  assert checkpoints.steps() == [15]
+  checkpoints.save(at(trained, 15), {"run": 3})
+  assert load(tmp_path / "best").progress == {"run": 3, "step": 15}
+
+
+def test_load_needs_nothing_but_the_folder(trained, tmp_path):
+  Checkpoints(tmp_path / "best", MODEL, optimizer=False).save(trained, {"results": {"loss": 1.0}})
+  for folder in (tmp_path / "best", tmp_path / "best" / "2"):
+    loaded = load(folder)
+    assert loaded.description == MODEL
+    assert loaded.progress["results"] == {"loss": 1.0}
+    assert_same_bits(loaded.variables, jax.device_get(trained.variables))
+
+
+def test_load_from_an_empty_folder_is_an_error(tmp_path):
+  with pytest.raises(CheckpointError, match="no checkpoint"):
+    load(tmp_path)
+
+
+def test_checkpoint_of_another_architecture_is_an_error(trained, tmp_path):
+  Checkpoints(tmp_path / "last", MODEL).save(trained, {})
+  other = {**MODEL, "model": {"encoder": {"width": 16, "depth": 3}, "heads": {"regress": {}}}}
+  with pytest.raises(CheckpointError, match=r"encoder\.width: 8 there, 16 here"):
+    Checkpoints(tmp_path / "last", other).restore(fresh())
+
+
+def test_checkpoint_of_another_strategy_is_an_error(trained, tmp_path):
+  Checkpoints(tmp_path / "last", MODEL).save(trained, {})
+  with pytest.raises(CheckpointError, match="encoder/block_0"):
+    Checkpoints(tmp_path / "last", MODEL).restore(toy.setup(strategy="full")[-1])
+
+
+@pytest.mark.parametrize("item", ["variables", "optimizer", "description"])
+def test_flipped_byte_means_the_checkpoint_before_with_a_warning(trained, tmp_path, item):
+  checkpoints = Checkpoints(tmp_path / "last", MODEL)
+  checkpoints.save(trained, {"n": 1})
+  checkpoints.save(at(trained, 4), {"n": 2})
+  flip(largest_file(tmp_path / "last" / "4" / item))
+  with pytest.warns(UserWarning, match="last/4"):
+    state, progress = checkpoints.restore(fresh())
+  assert progress == {"n": 1, "step": 2}
+  assert_same_bits(state, trained)
+  checkpoints.save(at(trained, 4), {"n": 3})  # the run passes that step again
+  assert checkpoints.steps() == [2, 4]
+
+
+def test_all_damaged_is_an_error(trained, tmp_path):
+  checkpoints = Checkpoints(tmp_path / "last", MODEL)
+  checkpoints.save(trained, {})
+  flip(largest_file(tmp_path / "last" / "2" / "variables"))
+  with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="every checkpoint"):
+    checkpoints.restore(fresh())
+
+
+def test_load_refuses_a_damaged_checkpoint(trained, tmp_path):
+  Checkpoints(tmp_path / "best", MODEL, optimizer=False).save(trained, {})
+  flip(largest_file(tmp_path / "best" / "2" / "variables"))
+  with pytest.raises(DamagedCheckpoint):
+    load(tmp_path / "best")
+
+
+def test_digest_catches_what_orbax_does_not(trained, tmp_path):
+  """The description alone is edited: arrays are readable, but not the ones that it tells of."""
+  Checkpoints(tmp_path / "best", MODEL, optimizer=False).save(trained, {})
+  path = tmp_path / "best" / "2" / "description" / "metadata"
+  document = json.loads(path.read_text())
+  document["description"]["model"]["encoder"]["depth"] = 4
+  path.write_text(json.dumps(document))
+  with pytest.raises(DamagedCheckpoint, match="description"):
+    load(tmp_path / "best")
+
+
+def test_full_disk_is_a_clear_error_and_leaves_the_older_checkpoint(trained, tmp_path):
+  """A limit on the size of files stands for the full disk: the system refuses to write."""
+  checkpoints = Checkpoints(tmp_path / "last", MODEL)
+  checkpoints.save(trained, {"n": 1})
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    with pytest.raises(CheckpointError, match=r"step 4 .* the checkpoint of step 2 is intact"):
+      checkpoints.save(at(trained, 4), {"n": 2})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+  assert sorted(p.name for p in (tmp_path / "last").iterdir() if p.is_dir()) == ["2"]
+  state, _ = Checkpoints(tmp_path / "last", MODEL).restore(fresh())
+  assert_same_bits(state, trained)
+
+
+KILLED_WHILE_SAVING = """
+import os, signal, sys
+from orbax.checkpoint import CheckpointManager, args
+from jetfm.train import Checkpoints
+from tests.train import toy
+from tests.train.test_checkpoint import MODEL, at
+state = toy.setup(strategy="partial")[-1]
+checkpoints = Checkpoints(sys.argv[1], MODEL)
+checkpoints.save(at(state, 2), {})
+rename = os.rename, os.replace
+import orbax.checkpoint as ocp
+handler = ocp.JsonCheckpointHandler
+async def die(self, *a, **k):
+  os.kill(os.getpid(), signal.SIGKILL)
+def die_now(self, *a, **k):
+  os.kill(os.getpid(), signal.SIGKILL)
+handler.async_save = die
+handler.save = die_now
+checkpoints.save(at(state, 4), {})
+"""
+
+
+def test_kill_while_saving_leaves_the_older_checkpoint(tmp_path):
+  result = subprocess.run(
+    [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path / "last")],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+  )
+  assert result.returncode == -signal.SIGKILL, result.stderr
+  assert len(list((tmp_path / "last").iterdir())) > 1  # it had begun to write
+  checkpoints = Checkpoints(tmp_path / "last", MODEL)
+  assert checkpoints.steps() == [2]
+  _, progress = checkpoints.restore(fresh())
+  assert progress["step"] == 2
+  assert load(tmp_path / "last").step == 2
+
+
+def test_differences_name_the_key():
+  there = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+  here = {"a": {"b": 2, "c": [1, 2]}, "e": 4}
+  assert differences(there, here) == ["a.b: 1 there, 2 here", "d: 3 there, null here",
+                                      "e: null there, 4 here"]  # fmt: skip
+  assert differences(there, there) == []

@@ -1,0 +1,82 @@
+"""The optimizer: its schedule and its weight decay."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jetfm.train.optim import Optimizer, decayed, make_optimizer, schedule
+
+
+def rates(options, steps):
+  curve = schedule(options, steps)
+  return np.array([curve(s) for s in range(steps + 1)])
+
+
+def test_warmup_is_linear_and_cosine_ends_at_the_final_rate():
+  curve = rates(Optimizer(rate=2.0, warmup=9, final=0.1), 100)
+  np.testing.assert_allclose(np.diff(curve[:10]), 0.2, rtol=1e-5)
+  assert curve[0] > 0
+  np.testing.assert_allclose(curve[9], 2.0)
+  np.testing.assert_allclose(curve[-1], 0.2, rtol=1e-5)
+  assert (np.diff(curve[9:]) <= 0).all()
+
+
+def test_each_restart_begins_at_the_full_rate():
+  curve = rates(Optimizer(rate=1.0, warmup=10, final=0.0, restarts=2), 100)
+  rises = np.flatnonzero(np.diff(curve[10:]) > 0) + 11
+  np.testing.assert_array_equal(rises, [40, 70])
+  np.testing.assert_allclose(curve[[10, 40, 70]], 1.0)
+
+
+@pytest.mark.parametrize(("warmup", "restarts"), [(10, 0), (5, 5)])
+def test_schedule_that_does_not_fit_is_an_error(warmup, restarts):
+  with pytest.raises(ValueError, match="warm-up"):
+    schedule(Optimizer(warmup=warmup, restarts=restarts), 10)
+
+
+def test_negative_option_is_an_error():
+  with pytest.raises(ValueError, match="weight_decay"):
+    Optimizer(weight_decay=-1.0)
+
+
+def test_norms_biases_and_learned_tokens_do_not_decay():
+  params = {
+    "dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones((2, 2))},
+    "norm": {"scale": jnp.ones(2)},
+    "rank_code": jnp.ones((3, 2)),
+    "queries": jnp.ones((3, 2)),
+  }
+  expected = {
+    "dense": {"kernel": True, "bias": False},
+    "norm": {"scale": False},
+    "rank_code": False,
+    "queries": False,
+  }
+  assert decayed(params) == expected
+  labels = {
+    "dense": {"kernel": "a", "bias": "a"}, "norm": {"scale": "a"}, "rank_code": "a", "queries": "a"
+  }  # fmt: skip
+  options = Optimizer(rate=0.1, weight_decay=0.5)
+  optimizer = make_optimizer(options, 10, labels, {"a": 1.0})
+  zeros = {k: {n: 0 * x for n, x in v.items()} if isinstance(v, dict) else 0 * v
+           for k, v in params.items()}  # fmt: skip
+  updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+  np.testing.assert_allclose(updates["dense"]["kernel"], -0.05, rtol=1e-6)
+  for still in (updates["dense"]["bias"], updates["norm"]["scale"], updates["queries"]):
+    np.testing.assert_array_equal(still, 0)
+
+
+def test_clip_bounds_the_global_norm():
+  """With momentum off, Adam's update does not see the scale; its second moment does."""
+  params = {"w": jnp.zeros(4)}
+  clipped = make_optimizer(Optimizer(clip=1.0), 10, {"w": "a"}, {"a": 1.0})
+  huge = {"w": jnp.full(4, 100.0)}
+  _, state = clipped.update(huge, clipped.init(params), params)
+  moments = [x for x in map(np.asarray, _leaves(state)) if x.shape == (4,)]
+  np.testing.assert_allclose(moments[0], 0.1 * 0.5, rtol=1e-5)  # (1 - b1) * 1 / sqrt(4)
+
+
+def _leaves(tree):
+  import jax
+
+  return jax.tree.leaves(tree)

@@ -1,0 +1,72 @@
+"""init_from: what moves, what does not, and which mismatches are errors."""
+
+import numpy as np
+import pytest
+
+from jetfm.train import Rules, TransferError, transfer
+
+
+def variables(head="masked", width=4, seed=0, blocks=2):
+  rng = np.random.default_rng(seed)
+  block = lambda: {"kernel": rng.normal(size=(width, width)).astype(np.float32)}  # noqa: E731
+  return {
+    "params": {
+      "encoder": {f"block_{i}": block() for i in range(blocks)},
+      "heads": {head: {"output": block()}},
+    },
+    "constants": {"encoder": {"standardise": {"mean": rng.normal(size=3)}}, "heads": {head: {}}},
+  }
+
+
+def test_encoder_and_its_constants_move_and_heads_start_fresh():
+  source, target = variables("masked", seed=1), variables("classify", seed=2)
+  new, report = transfer(source, target)
+  for collection in ("params", "constants"):
+    np.testing.assert_equal(new[collection]["encoder"], source[collection]["encoder"])
+    np.testing.assert_equal(new[collection]["heads"], target[collection]["heads"])
+  assert "encoder/standardise/mean" in report.loaded
+  assert report.left_out == ("heads/masked/output/kernel",)
+  assert report.fresh == ("heads/classify/output/kernel",)
+  for words in ("loaded 3 arrays", "encoder (3)", "heads/masked (1)", "heads/classify (1)"):
+    assert words in str(report)
+
+
+def test_first_rule_that_matches_decides_and_may_rename():
+  source, target = variables("old", seed=1), variables("new", seed=2)
+  rules = Rules(((r"heads/old/(.*)", r"heads/new/\1"), (r"heads/.*", ""), (r"(.*)", r"\1")), ())
+  new, report = transfer(source, target, rules)
+  np.testing.assert_equal(new["params"]["heads"]["new"], source["params"]["heads"]["old"])
+  assert not report.fresh
+  assert not report.left_out
+
+
+def test_blocks_can_be_left_fresh_on_purpose():
+  source, target = variables(blocks=1), variables(blocks=2, seed=3)
+  new, report = transfer(source, target, Rules(fresh=("heads/.*", "encoder/block_1/.*")))
+  assert "encoder/block_1/kernel" in report.fresh
+  np.testing.assert_equal(
+    new["params"]["encoder"]["block_1"], target["params"]["encoder"]["block_1"]
+  )
+
+
+@pytest.mark.parametrize(
+  ("source", "target", "rules", "words"),
+  [
+    (variables(width=4), variables(width=5), Rules(), ("block_0", r"\(4, 4\)", r"\(5, 5\)")),
+    (variables(blocks=3), variables(), Rules(), ("block_2", "this model has no")),
+    (variables(), variables(blocks=3), Rules(), ("block_2", "nothing fills it")),
+    (variables(), variables(), Rules((("(encoder/.*)", r"\1"),)), ("heads/masked", "no rule")),
+    (
+      variables(),
+      variables(),
+      Rules(((r"encoder/block_\d/kernel", "encoder/block_0/kernel"), (".*", "")), (".*",)),
+      ("block_1", "filled already"),
+    ),
+  ],
+  ids=["shape", "missing target", "unfilled target", "no rule", "twice"],
+)
+def test_unexcused_mismatch_is_an_error_that_names_it(source, target, rules, words):
+  with pytest.raises(TransferError) as error:
+    transfer(source, target, rules)
+  for word in words:
+    assert error.match(word)
