@@ -20,6 +20,7 @@ import logging
 import os
 import pathlib
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -117,7 +118,7 @@ class Checkpoints:
       self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
       self._manager.wait_until_finished()
     except Exception as error:  # Orbax and TensorStore raise OSError, ValueError, RuntimeError
-      self._remove_unfinished()
+      self._after_failure()
       before = self.steps()
       newest = f"the checkpoint of step {before[-1]} is intact" if before else "there is none yet"
       free = shutil.disk_usage(self.folder).free / 1e6
@@ -167,9 +168,13 @@ class Checkpoints:
     (self.folder / str(step)).rename(target)
     self._manager.reload()
 
-  def _remove_unfinished(self) -> None:
-    for folder in self.folder.glob("*orbax-checkpoint-tmp*"):
-      shutil.rmtree(folder, ignore_errors=True)
+  def _after_failure(self) -> None:
+    # Threads of the failed save may write on, and make the folder anew, for a moment.
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < 0.3:
+      if _remove_unfinished(self.folder):
+        quiet_since = time.monotonic()
+      time.sleep(0.02)
     with contextlib.suppress(Exception):
       self._manager.reload()
 
@@ -212,10 +217,20 @@ def _document_digest(document: Mapping[str, Any]) -> str:
   return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
+def _remove_unfinished(folder: pathlib.Path) -> bool:
+  """Removes what a save that was killed or failed has left; whether there was anything."""
+  left = list(folder.glob("*.orbax-checkpoint-tmp*"))
+  for path in left:
+    shutil.rmtree(path, ignore_errors=True)
+  return bool(left)
+
+
 def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
+  if jax.process_index() == 0:
+    _remove_unfinished(folder)
   # Saves are waited for anyway; without threads of its own a failed save is raised here.
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True, create=True
+    max_to_keep=keep, enable_async_checkpointing=False, create=True
   )
   return ocp.CheckpointManager(folder, options=options)
 

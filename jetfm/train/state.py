@@ -40,6 +40,8 @@ def create(
   key: jax.Array,
 ) -> TrainState:
   """The state before the first step. `labels` names the group of each parameter (finetune.py)."""
+  # Strong types throughout, as those of a restored state: the same compiled step serves both.
+  variables = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), variables)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],

@@ -17,6 +17,7 @@ from jetfm.train import (
   load,
   make_eval_step,
   make_train_step,
+  replicate,
   run_stage,
 )
 from tests.train import toy
@@ -31,12 +32,14 @@ SCHEDULE = Schedule(steps=12, log_every=3, eval_every=4, save_every=6)
 def compiled():
   """Steps of one model, compiled once for all tests."""
   mesh = data_mesh()
-  model, tasks, optimizer, labels, state = toy.setup(TASKS, encoder=toy.Encoder(dropout=0.2))
+  model, tasks, optimizer, labels, state = toy.setup(
+    TASKS, encoder=toy.Encoder(depth=1, dropout=0.2)
+  )
   steps = (
     make_train_step(model, tasks, optimizer, labels, mesh=mesh),
     make_eval_step(model, tasks, mesh=mesh),
   )
-  return mesh, steps, state
+  return mesh, steps, replicate(state, mesh)
 
 
 class Run:

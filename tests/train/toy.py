@@ -86,7 +86,7 @@ class Denoise(Regress):
 
   def views(self, key, batch, train):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.event_id)
-    noise = jax.vmap(lambda k: jax.random.normal(k, (1,)))(keys)
+    noise = jax.vmap(lambda k: jax.random.uniform(k, (1,)))(keys)
     return {"noisy": batch.replace(p4=batch.p4 + noise[:, None])}
 
   def loss(self, statistics, weight, step):
