@@ -1,9 +1,10 @@
-"""Metrics of the jetnet package on made-up jets: writes jetnet_metrics.npz.
+r"""Metrics of the jetnet package on made-up jets: writes jetnet_metrics.npz.
 
 Made with Python 3.11, jetnet==0.2.5, torch==2.13.0, numpy==1.26.4 (its energyflow needs numpy 1):
 
   python3.11 -m venv peer_jetnet
-  peer_jetnet/bin/pip install jetnet==0.2.5 torch==2.13.0 numpy==1.26.4 pandas==2.2.3 pyarrow==18.1.0
+  peer_jetnet/bin/pip install jetnet==0.2.5 torch==2.13.0 numpy==1.26.4 \
+    pandas==2.2.3 pyarrow==18.1.0
   peer_jetnet/bin/python tests/golden/make_jetnet_metrics.py
 
 Arrays: true, generated (B, N, 3) in JetNet's order (deta, dphi, pT/jet pT), padded with zeros,

@@ -46,8 +46,11 @@ class Measurement:
       )
     for name in ("value", "error", "reference", "baseline", "spread"):
       number = getattr(self, name)
-      if number is not None and not math.isfinite(number):
+      if number is None:
+        continue
+      if not math.isfinite(number):
         raise ValueError(f"{name} = {number}: say why it is undefined instead")
+      object.__setattr__(self, name, float(number))
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values for JSON; what is empty is left out, an undefined value is null."""

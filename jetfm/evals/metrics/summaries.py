@@ -50,6 +50,8 @@ def classification_summary(
   chance = cls.classification_chance(label, len(classes), weight)
   absent = [name for i, name in enumerate(classes) if not (label == i).any()]
   note = f"no test event of {', '.join(absent)}" if absent else ""
+  if len(absent) == len(classes) - 1:
+    note = f"all test events are {classes[int(label[0])]}"
 
   def guess(value: float) -> dict:
     return {"reference": value, "reference_kind": "chance", "note": note}
@@ -271,27 +273,29 @@ def super_resolution_summary(
   )
   predicted_p4, predicted_mask, true_p4, true_mask, input_p4, input_mask, label = arrays
   true = particle_coordinates(true_p4, true_mask)
+  # Another jet is compared relative to the two axes: where a jet points says nothing of it.
+  relative = particle_coordinates(true_p4, true_mask, ("pt", "deta", "dphi"))
   partner = sr.another_jet(label, seed=seed)
   candidates = {
     "value": (particle_coordinates(predicted_p4, predicted_mask), predicted_mask),
     "baseline": (particle_coordinates(input_p4, input_mask), input_mask),
-    "reference": (true[partner], true_mask[partner]),
+    "reference": (relative[partner], true_mask[partner]),
   }
+  origin = {"value": true, "baseline": true, "reference": relative}
   out: Results = {}
   for name, metric in (
-    ("chamfer", lambda x, m: sr.chamfer(x[..., 1:3], true[..., 1:3], m, true_mask)),
-    ("pt_emd", lambda x, m: sr.pt_emd(x[..., 0], true[..., 0], m, true_mask)),
-    ("multiplicity_error", lambda _, m: sr.multiplicity_error(m, true_mask)),
+    ("chamfer", lambda x, m, t: sr.chamfer(x[..., 1:3], t[..., 1:3], m, true_mask)),
+    ("pt_emd", lambda x, m, t: sr.pt_emd(x[..., 0], t[..., 0], m, true_mask)),
+    ("multiplicity_error", lambda x, m, t: sr.multiplicity_error(m, true_mask)),
   ):
+    per_jet = {kind: metric(*candidates[kind], origin[kind]) for kind in candidates}
     about: dict = {"baseline_kind": "copied input", "reference_kind": "another jet"}
     for kind in ("baseline", "reference"):
-      about[kind] = _mean_over_jets(metric(*candidates[kind]), weight)[0]
+      about[kind] = _or_none(lambda x=per_jet[kind]: _mean_over_jets(x, weight)[0])
     try:
-      about["value"], about["error"] = _mean_over_jets(
-        per_jet := metric(*candidates["value"]), weight
-      )
-      empty = int(np.isnan(per_jet).sum())
-      about["note"] = f"{empty} of {len(per_jet)} jets without particles left out" if empty else ""
+      about["value"], about["error"] = _mean_over_jets(per_jet["value"], weight)
+      empty = int(np.isnan(per_jet["value"]).sum())
+      about["note"] = f"{empty} of {len(true)} jets without particles left out" if empty else ""
     except UndefinedMetric as error:
       about |= {"value": None, "reason": str(error)}
     out[name] = Measurement(**about)

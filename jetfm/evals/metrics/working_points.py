@@ -12,7 +12,7 @@ import numpy as np
 from jetfm.evals.metrics.histograms import jensen_shannon_distance
 from jetfm.evals.metrics.histograms import probabilities as histogram
 from jetfm.evals.metrics.measurement import Measurement, UndefinedMetric
-from jetfm.evals.metrics.weighting import counted, event_weights
+from jetfm.evals.metrics.weighting import counted
 
 WORKING_POINTS = {"Hqql": 0.99, "Tbl": 0.995}
 """Signal efficiency of the published rejections where it is not 50 % (arXiv:2202.03772)."""
@@ -104,13 +104,10 @@ def background_rejection(
   """
   chance = {"reference": 1 / signal_efficiency, "reference_kind": "chance"}
   is_signal = np.asarray(is_signal, bool)
-  try:
-    weight = event_weights(weight, len(is_signal))
-    for kind, some in (("signal", is_signal), ("background", ~is_signal)):
-      if not weight[some].any():
-        raise UndefinedMetric(f"no {kind} event in the test set")
-  except UndefinedMetric as error:
-    return Measurement(None, reason=str(error), **chance)
+  weight = np.ones(len(is_signal)) if weight is None else np.asarray(weight, np.float64)
+  for kind, some in (("signal", is_signal), ("background", ~is_signal)):
+    if not weight[some].any():
+      return Measurement(None, reason=f"no {kind} event in the test set", **chance)
   score = np.asarray(score)
   cut = threshold_at(score[is_signal], signal_efficiency, weight[is_signal])
   w = weight[~is_signal]

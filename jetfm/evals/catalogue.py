@@ -1,0 +1,210 @@
+"""What every metric is called, which way is better, what it means in plain words, what others got.
+
+The keys are those of `jetfm.evals.metrics.summaries`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jetfm.evals.metrics.working_points import working_point_of
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+  """label of a table row; better: 'higher' or 'lower'; unit; meaning in one or two sentences."""
+
+  label: str
+  better: str
+  meaning: str
+  unit: str = ""
+
+
+TASKS = {
+  "pretraining": "Pretraining",
+  "classification": "Classification",
+  "regression": "Regression",
+  "generation": "Generation",
+  "super_resolution": "Super-resolution",
+  "embedding": "Embedding",
+}
+"""Sections of a report, in order."""
+
+METRICS: dict[str, About] = {
+  "reconstruction_gain": About(
+    "reconstruction gain",
+    "higher",
+    "How far the reconstruction loss of masked particles lies below that of predicting the mean, "
+    "as a share of the latter.",
+  ),
+  "accuracy": About(
+    "accuracy", "higher", "Share of jets whose most probable class is the true one."
+  ),
+  "top3": About(
+    "top-3 accuracy",
+    "higher",
+    "Share of jets whose true class is among the three most probable.",
+  ),
+  "macro_f1": About(
+    "macro F1",
+    "higher",
+    "Balance of purity and efficiency, averaged over classes without regard to their size.",
+  ),
+  "auc_ovr": About(
+    "AUC, one against rest",
+    "higher",
+    "Chance that a jet of a class gets a higher score for it than a jet of any other class, "
+    "averaged over classes.",
+  ),
+  "auc_ovo": About(
+    "AUC, one against one",
+    "higher",
+    "The same for pairs of classes, averaged over all pairs: the AUC of the ParT paper.",
+  ),
+  "ece": About(
+    "calibration error",
+    "lower",
+    "Mean distance between the stated probability and the share of right answers. 0 means that of "
+    "jets called Higgs with 80 %, 80 % are.",
+  ),
+  "r2": About(
+    "R2",
+    "higher",
+    "Share of the target's variance that the prediction explains: 1 is perfect, 0 no better than "
+    "always predicting the mean.",
+  ),
+  "mse_gev2": About("mean squared error", "lower", "Mean squared difference.", "GeV²"),
+  "mae_gev": About("mean absolute error", "lower", "Mean absolute difference.", "GeV"),
+  "resolution_gev": About(
+    "resolution",
+    "lower",
+    "Standard deviation of the difference over the mean target; a constant bias does not count.",
+  ),
+  "half_width": About(
+    "68 % half-width",
+    "lower",
+    "Half the interval that holds the central 68 % of predicted over true: the width of the peak, "
+    "whatever its tails.",
+  ),
+  "mse": About("MSE, standardised", "lower", "Mean squared difference of the z-scored target."),
+  "mae": About("MAE, standardised", "lower", "Mean absolute difference of the z-scored target."),
+  "resolution": About(
+    "resolution, standardised",
+    "lower",
+    "Standard deviation of the difference over the mean absolute z-scored target; not a physical "
+    "resolution, kept because it was published.",
+  ),
+  "mmd": About(
+    "MMD",
+    "lower",
+    "Distance of the distributions of 5,000 true and generated particles in pT, eta, phi and E, "
+    "standardised, with a Gaussian kernel.",
+  ),
+  "pt_kl": About(
+    "KL of pT",
+    "lower",
+    "Information lost when the generated pT spectrum stands for the true one.",
+    "nats",
+  ),
+  "histogram_mse": About(
+    "histogram MSE",
+    "lower",
+    "Mean squared difference of 50-bin histograms of pT, eta, phi and E.",
+  ),
+  "w1_pt": About(
+    "W1 of pT", "lower", "How far pT must be moved on average to match the spectra.", "GeV"
+  ),
+  "w1_eta": About("W1 of eta", "lower", "The same for eta."),
+  "w1_phi": About("W1 of phi", "lower", "The same for phi, not wrapped.", "rad"),
+  "w1_energy": About("W1 of E", "lower", "The same for the energy.", "GeV"),
+  "w1_mass": About("W1 of jet mass", "lower", "The same for the mass of jets.", "GeV"),
+  "fpd": About(
+    "FPD",
+    "lower",
+    "Fréchet distance of 36 energy flow polynomials of jets, extrapolated to infinitely many jets.",
+  ),
+  "kpd": About(
+    "KPD",
+    "lower",
+    "Kernel distance of the same polynomials; unbiased, so that it may be below zero.",
+  ),
+  "chamfer": About(
+    "Chamfer distance",
+    "lower",
+    "Mean angular distance to the nearest particle, from predicted to true and back.",
+  ),
+  "pt_emd": About(
+    "EMD of pT",
+    "lower",
+    "How far the pT of a jet's particles must be moved on average to match the true ones.",
+    "GeV",
+  ),
+  "multiplicity_error": About(
+    "multiplicity error",
+    "lower",
+    "Difference of the number of particles over the true number, averaged over jets.",
+  ),
+  "mmd_seed": About("MMD, as the seed", "lower", "On its pseudo-coordinates, padding included."),
+  "pt_kl_seed": About(
+    "“pT” KL, as the seed",
+    "lower",
+    "Of its column 0, which is the standardised log energy.",
+    "nats",
+  ),
+  "histogram_mse_seed": About(
+    "histogram MSE, as the seed", "lower", "On its pseudo-coordinates, padding included."
+  ),
+  "chamfer_seed": About(
+    "Chamfer, as the seed",
+    "lower",
+    "Squared distance in standardised deta and unwrapped phi over all 128 slots.",
+  ),
+  "pt_emd_seed": About(
+    "EMD of pT, as the seed", "lower", "Of standardised log pT over all 128 slots."
+  ),
+  "multiplicity_error_seed": About(
+    "multiplicity error, as the seed",
+    "lower",
+    "Slots with standardised log pT above 0.1 counted as particles.",
+  ),
+  "knn": About(
+    "k-NN probe",
+    "higher",
+    "Accuracy of the nearest neighbours in the frozen embedding: what it holds without training.",
+  ),
+  "mlp1": About(
+    "linear probe", "higher", "Accuracy of logistic regression on the frozen embedding."
+  ),
+  "mlp2": About("2-layer probe", "higher", "The same with one hidden layer."),
+  "mlp3": About("3-layer probe", "higher", "The same with two hidden layers."),
+}
+
+TARGETS = {
+  "mass": "mass",
+  "gen_mass": "particle-level mass",
+  "seed_mass": "“mass” of the seed",
+}
+"""Regression targets; their metrics are called <target>_<metric>."""
+
+
+def about(key: str) -> About:
+  """The entry of a metric; for an unknown one its own name, better higher and no meaning.
+
+  `rejection_<class>` and `<target>_<metric>` are put together here.
+  """
+  if key in METRICS:
+    return METRICS[key]
+  if key.startswith("rejection_"):
+    name = key.removeprefix("rejection_")
+    point = 100 * working_point_of(name)
+    return About(
+      f"rejection of QCD by {name}",
+      "higher",
+      f"One QCD jet in how many passes a cut that keeps {point:g} % of {name} jets.",
+    )
+  for target in sorted(TARGETS, key=len, reverse=True):
+    metric = key.removeprefix(f"{target}_")
+    if metric != key and metric in METRICS:
+      entry = METRICS[metric]
+      return dataclasses.replace(entry, label=f"{TARGETS[target]}: {entry.label}")
+  return About(key.replace("_", " "), "higher", "")

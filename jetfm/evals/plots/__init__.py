@@ -1,0 +1,30 @@
+"""Figures from arrays: each function returns a matplotlib Figure, writes nothing, shows nothing."""
+
+from jetfm.evals.plots.classification import (
+  confusion_figure,
+  pt_dependence_figure,
+  roc_figure,
+  sculpting_figure,
+)
+from jetfm.evals.plots.embedding import embedding_figure, embedding_map
+from jetfm.evals.plots.generation import spectra_figure
+from jetfm.evals.plots.jets import jet_display_figure
+from jetfm.evals.plots.regression import response_figure, true_predicted_figure
+from jetfm.evals.plots.style import png, style
+from jetfm.evals.plots.training import training_figure
+
+__all__ = [
+  "roc_figure",
+  "confusion_figure",
+  "pt_dependence_figure",
+  "sculpting_figure",
+  "response_figure",
+  "true_predicted_figure",
+  "spectra_figure",
+  "jet_display_figure",
+  "embedding_map",
+  "embedding_figure",
+  "training_figure",
+  "png",
+  "style",
+]

@@ -1,0 +1,123 @@
+"""Figures of taggers: ROC, confusion, dependence on jet pT, sculpting of the mass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jetfm.evals.metrics.working_points import BinnedEfficiency, MassSculpting, working_point_of
+from jetfm.evals.plots.style import COLOURS, MAP, MARKERS, line_of, new_figure, say_empty, style
+
+
+def roc_figure(
+  curves: Mapping[str, tuple[np.ndarray, np.ndarray]], background: str = "QCD"
+) -> Figure:
+  """Background rejection against signal efficiency, one curve per class.
+
+  `curves` holds, by class name, background efficiency (P,) and signal efficiency (P,), as
+  `roc_curve` gives them; dots mark the working points. The dotted line is chance.
+  """
+  with style():
+    figure = new_figure(7.2, 5.6)
+    ax = figure.subplots()
+    top = 10.0
+    for i, (name, (eff_b, eff_s)) in enumerate(curves.items()):
+      some = eff_b > 0
+      if not some.any():
+        continue
+      x, y = np.asarray(eff_s)[some], 1 / np.asarray(eff_b)[some]
+      top = max(top, y.max())
+      ax.plot(x, y, label=name, **line_of(i))
+      point = working_point_of(name)
+      at = min(np.searchsorted(x, point), len(x) - 1)
+      if abs(x[at] - point) < 0.05:
+        ax.plot(x[at], y[at], MARKERS[i % len(MARKERS)], color=COLOURS[i % len(COLOURS)])
+    grid = np.linspace(0.01, 1, 100)
+    ax.plot(grid, 1 / grid, ":", color="black", linewidth=1, label="chance")
+    ax.set(xlim=(0, 1), ylim=(1, 3 * top), yscale="log")
+    ax.set_xlabel("signal efficiency")
+    ax.set_ylabel(rf"{background} rejection $1/\varepsilon_B$")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+  """Confusion matrix (C, C), rows of true classes normalised to 1, with the shares written in."""
+  total = matrix.sum(axis=1, keepdims=True)
+  share = np.divide(matrix, total, where=total > 0, out=np.zeros(matrix.shape))
+  with style():
+    figure = new_figure(7.6, 6.6)
+    ax = figure.subplots()
+    image = ax.imshow(share, cmap=MAP, vmin=0, vmax=1)
+    ticks = np.arange(len(classes))
+    ax.set_xticks(ticks, classes, rotation=60, ha="right", rotation_mode="anchor")
+    ax.set_yticks(ticks, classes)
+    ax.tick_params(which="both", length=0)
+    ax.minorticks_off()
+    for i in ticks:
+      for j in ticks:
+        text = f"{100 * share[i, j]:.0f}" if total[i] else "–"
+        colour = "black" if share[i, j] > 0.55 else "white"
+        ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=11)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
+    figure.colorbar(image, ax=ax, label="share of the true class (%)", format=_percent)
+    return figure
+
+
+def _percent(x: float, _position: int) -> str:
+  return f"{100 * x:.0f}"
+
+
+def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency]) -> Figure:
+  """Signal efficiency (above) and background rejection (below) in bins of jet pT, by class."""
+  with style():
+    figure = new_figure(7.2, 7.0)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for i, (name, b) in enumerate(binned.items()):
+      centre, half = (b.edges[1:] + b.edges[:-1]) / 2, np.diff(b.edges) / 2
+      look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+      look |= {"linestyle": "none", "xerr": half}
+      upper.errorbar(centre, b.signal, yerr=b.signal_error, label=name, **look)
+      some = b.background > 0
+      rejection, error = b.rejection[some], b.rejection_error[some]
+      look["xerr"] = half[some]
+      # On a logarithmic axis a bar that reaches zero would end at the frame.
+      down = np.minimum(error, 0.9 * rejection)
+      lower.errorbar(centre[some], rejection, yerr=[down, error], **look)
+    upper.set_ylabel("signal efficiency")
+    upper.set_ylim(0, 1.1)
+    lower.set_ylabel(r"rejection $1/\varepsilon_B$")
+    if any((b.background > 0).any() for b in binned.values()):
+      lower.set_yscale("log")
+    else:
+      say_empty(lower, "no background event passes in any bin")
+    lower.set_xlabel(r"jet $p_T$ (GeV)")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def sculpting_figure(sculpting: Mapping[str, MassSculpting], background: str = "QCD") -> Figure:
+  """Shape of the background's mass before and after a cut at the working point of each class."""
+  import mplhep
+
+  with style():
+    figure = new_figure(8.2, 5.4)
+    ax = figure.subplots()
+    for i, (name, s) in enumerate(sculpting.items()):
+      width = np.diff(s.edges)
+      if i == 0:
+        shape = s.before / width
+        ax.stairs(shape, s.edges, fill=True, color="#dddddd", label=f"all {background}")
+      label = f"{name}: {s.distance:.2f} ({s.floor:.2f})"
+      mplhep.histplot(
+        s.after / width, s.edges, ax=ax, yerr=False, label=label, flow="none", **line_of(i)
+      )
+    ax.set_xlabel("jet mass (GeV)")
+    ax.set_ylabel("share of jets per GeV")
+    ax.set_ylim(bottom=0)
+    ax.margins(x=0)
+    figure.legend(loc="outside right upper", title="tagged as: distance (floor)")
+    return figure

@@ -1,0 +1,271 @@
+"""results.json and report.html: the numbers and figures of one or several runs on one page.
+
+The page is self-contained: pictures are embedded, nothing is loaded from elsewhere, no script runs,
+and every name that comes from outside is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jetfm.evals.catalogue import TASKS, about
+from jetfm.evals.metrics.measurement import Measurement
+from jetfm.evals.published import PUBLISHED, Published
+from jetfm.evals.report_words import FIGURES, STYLE
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResults:
+  """What one run measured.
+
+  Attributes:
+    name: as the page shows it; facts: short facts of the run (data, steps, seeds, ...), by name.
+    tasks: task -> metric -> measurement; tasks are keys of `jetfm.evals.catalogue.TASKS`.
+  """
+
+  name: str
+  tasks: Mapping[str, Mapping[str, Measurement]]
+  facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportFigure:
+  """A picture of the page: its task, its kind (a key of `report_words.FIGURES`), PNG bytes.
+
+  `caption` tells it from others of its kind, such as the name of the run.
+  """
+
+  task: str
+  kind: str
+  png: bytes
+  caption: str = ""
+
+
+def results_json(runs: Sequence[RunResults]) -> str:
+  """The runs as JSON text; undefined values are null with a reason, NaN never occurs."""
+  data = [
+    {
+      "name": run.name,
+      "facts": dict(run.facts),
+      "tasks": {
+        task: {metric: m.to_dict() for metric, m in metrics.items()}
+        for task, metrics in run.tasks.items()
+      },
+    }
+    for run in runs
+  ]
+  return json.dumps({"runs": data}, indent=2, allow_nan=False, default=str)
+
+
+def results_from_json(text: str) -> list[RunResults]:
+  """The runs that `results_json` wrote.
+
+  Raises: ValueError when the text is something else.
+  """
+  try:
+    return [
+      RunResults(
+        run["name"],
+        {
+          task: {name: Measurement.from_dict(m) for name, m in metrics.items()}
+          for task, metrics in run["tasks"].items()
+        },
+        run.get("facts", {}),
+      )
+      for run in json.loads(text)["runs"]
+    ]
+  except (KeyError, TypeError, json.JSONDecodeError) as error:
+    raise ValueError(f"not a results.json of jetfm: {error!r}") from error
+
+
+def report_html(
+  runs: Sequence[RunResults],
+  figures: Iterable[ReportFigure] = (),
+  *,
+  title: str = "jetfm report",
+  introduction: str = "",
+  published: Sequence[Published] = PUBLISHED,
+) -> str:
+  """The page as a string.
+
+  Runs stand side by side, in order; the best value of several is marked. Published numbers appear
+  in the rows that measure the same thing.
+  Raises: ValueError for an unknown task or kind of figure, or two runs of one name.
+  """
+  figures = list(figures)
+  names = [run.name for run in runs]
+  if len(set(names)) != len(names):
+    raise ValueError(f"two runs have the same name: {names}; a reader could not tell them apart")
+  for task in (*(t for run in runs for t in run.tasks), *(f.task for f in figures)):
+    if task not in TASKS:
+      raise ValueError(f"unknown task '{task}'; a report knows {list(TASKS)}")
+  for figure in figures:
+    if figure.kind not in FIGURES:
+      raise ValueError(f"unknown kind of figure '{figure.kind}'; there are {list(FIGURES)}")
+  used = [t for t in TASKS if any(t in r.tasks for r in runs) or any(f.task == t for f in figures)]
+  links = "".join(f'<a href="#{task}">{_text(TASKS[task])}</a>' for task in used)
+  body = [f"<h1>{_text(title)}</h1>"]
+  if introduction:
+    body.append(f"<p>{_text(introduction)}</p>")
+  body += [f"<nav>{links}</nav>", _runs_table(runs), _how_to_read()]
+  for task in used:
+    body.append(f'<h2 id="{task}">{_text(TASKS[task])}</h2>')
+    body.append(_metrics_table(task, runs, published))
+    body += _figures(task, figures)
+  body.append(_sources(runs, published))
+  return (
+    '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+    f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+    + "\n".join(part for part in body if part)
+    + "\n</body></html>\n"
+  )
+
+
+def _text(value: Any) -> str:
+  return html.escape(str(value), quote=True)
+
+
+def _how_to_read() -> str:
+  return (
+    "<p><small>↑ higher is better, ↓ lower is better. ± is one standard deviation from the finite "
+    "test set; “spread” that of several trainings. Chance is what guessing gives, floor what two "
+    "halves of real data give. Shaded: the best run of a row.</small></p>"
+  )
+
+
+def _runs_table(runs: Sequence[RunResults]) -> str:
+  keys = list(dict.fromkeys(key for run in runs for key in run.facts))
+  if not keys:
+    return ""
+  rows = [
+    (
+      f'<tr><td class="metric">{_text(run.name)}</td>'
+      + "".join(_cell(key, _text(run.facts.get(key, "")), "text") for key in keys)
+      + "</tr>"
+    )
+    for run in runs
+  ]
+  return _table(["run", *keys], rows, text=True)
+
+
+def _table(heads: Sequence[str], rows: Sequence[str], *, text: bool = False) -> str:
+  align = ' style="text-align:left"' if text else ""
+  head = "".join(f"<th{align}>{_text(h)}</th>" for h in heads)
+  return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _cell(label: str, content: str, kind: str = "") -> str:
+  kind = kind if content else f"{kind} empty"
+  return f'<td class="{kind.strip()}" data-label="{_text(label)}"><span>{content}</span></td>'
+
+
+def _metrics_table(task: str, runs: Sequence[RunResults], published: Sequence[Published]) -> str:
+  metrics = list(dict.fromkeys(m for run in runs for m in run.tasks.get(task, {})))
+  if not metrics:
+    return ""
+  shown = [run for run in runs if task in run.tasks]
+  columns = [p for p in published if any(m in p.numbers for m in metrics)]
+  rows = []
+  for metric in metrics:
+    entry = about(metric)
+    measured = [run.tasks[task].get(metric) for run in shown]
+    arrow = "↑" if entry.better == "higher" else "↓"
+    unit = f" ({_text(entry.unit)})" if entry.unit else ""
+    cells = [
+      f'<td class="metric">{_text(entry.label)}{unit} {arrow}<small>{_text(entry.meaning)}</small>'
+      "</td>"
+    ]
+    best = _best(measured, entry.better)
+    for i, (run, m) in enumerate(zip(shown, measured, strict=True)):
+      cells.append(_cell(run.name, _measured(m), "best" if i == best else ""))
+    first = next((m for m in measured if m is not None), None)
+    cells.append(_cell("chance or floor", _compared(first, "reference")))
+    cells.append(_cell("baseline", _compared(first, "baseline")))
+    cells += [_cell(p.name, _quoted(p, metric)) for p in columns]
+    rows.append(f"<tr>{''.join(cells)}</tr>")
+  heads = ["metric", *(r.name for r in shown), "chance or floor", "baseline"]
+  return _table([*heads, *(p.name for p in columns)], rows)
+
+
+def _best(measured: Sequence[Measurement | None], better: str) -> int | None:
+  """Index of the best value, None unless at least two runs have one."""
+  values = [(m.value, i) for i, m in enumerate(measured) if m is not None and m.value is not None]
+  if len(values) < 2:
+    return None
+  return (max if better == "higher" else min)(values, key=lambda pair: pair[0])[1]
+
+
+def _measured(m: Measurement | None) -> str:
+  if m is None:
+    return ""
+  if m.value is None:
+    return f"undefined<small>{_text(m.reason)}</small>"
+  out = number(m.value, m.error)
+  if m.spread is not None:
+    out += f"<small>{m.seeds} seeds, spread {number(m.spread)}</small>"
+  return out + (f"<small>{_text(m.note)}</small>" if m.note else "")
+
+
+def _compared(m: Measurement | None, what: str) -> str:
+  value = getattr(m, what, None)
+  if value is None:
+    return ""
+  return f"{number(value)}<small>{_text(getattr(m, f'{what}_kind'))}</small>"
+
+
+def _quoted(source: Published, metric: str) -> str:
+  if metric not in source.numbers:
+    return ""
+  other = f" ({source.other[metric]:g})" if metric in source.other else ""
+  return f"{source.numbers[metric]:g}{other}"
+
+
+def number(value: float, error: float | None = None) -> str:
+  """A number as text: two digits of its error, or four of its own; e-notation when very small."""
+  if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
+    return f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.2g}"
+  leading = error if error else value
+  digits = 2 if error else 4
+  decimals = digits - 1 - math.floor(math.log10(abs(leading))) if leading else 2
+  decimals = min(max(decimals, 0), 6)
+  text = f"{value:.{decimals}f}"
+  return text if error is None else f"{text} ± {error:.{decimals}f}"
+
+
+def _figures(task: str, figures: Sequence[ReportFigure]) -> list[str]:
+  out = []
+  for kind, (title, words) in FIGURES.items():
+    pictures = [f for f in figures if f.task == task and f.kind == kind]
+    if not pictures:
+      continue
+    shown = []
+    for f in pictures:
+      data = base64.b64encode(f.png).decode()
+      caption = f"<figcaption>{_text(f.caption)}</figcaption>" if f.caption else ""
+      alt = _text(f"{title} {f.caption}".strip())
+      shown.append(
+        f'<figure><img alt="{alt}" src="data:image/png;base64,{data}">{caption}</figure>'
+      )
+    grid = f'<div class="figures">{"".join(shown)}</div>'
+    out.append(f"<h3>{_text(title)}</h3><p>{_text(words)}</p>{grid}")
+  return out
+
+
+def _sources(runs: Sequence[RunResults], published: Sequence[Published]) -> str:
+  metrics = {m for run in runs for task in run.tasks.values() for m in task}
+  shown = [p for p in published if metrics & set(p.numbers)]
+  if not shown:
+    return ""
+  lines = "".join(
+    f"<p><b>{_text(p.name)}</b>: {_text(p.setting)}. Source: {_text(p.source)}.</p>" for p in shown
+  )
+  return f"<h2>Published numbers</h2>{lines}"

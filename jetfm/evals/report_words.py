@@ -1,0 +1,109 @@
+"""What a report says in plain words of each kind of figure, and how its page looks."""
+
+from __future__ import annotations
+
+FIGURES = {
+  "training": (
+    "Training curves",
+    "The loss against the training step. Training and validation should fall together; validation "
+    "that rises while training falls is overtraining.",
+  ),
+  "true_predicted": (
+    "Masked particles: predicted against true",
+    "Particles that were hidden from the encoder, reconstructed from the rest of the jet. Perfect "
+    "predictions lie on the red diagonal; a horizontal band is a prediction that ignores its "
+    "input.",
+  ),
+  "roc": (
+    "Background rejection against signal efficiency",
+    "How many QCD jets are rejected for one that passes, at each share of signal kept. Higher is "
+    "better; the dotted line is guessing; markers are the published working points.",
+  ),
+  "confusion": (
+    "Confusion matrix",
+    "Of the jets of the class in a row, how many per cent are called each class. A perfect tagger "
+    "has 100 on the diagonal. Blocks beside the diagonal show which classes look alike.",
+  ),
+  "pt_dependence": (
+    "Dependence on jet momentum",
+    "One cut for all jets, its efficiency and rejection in bins of jet pT. Flat efficiency means "
+    "that the working point holds for soft and hard jets alike.",
+  ),
+  "sculpting": (
+    "Mass sculpting",
+    "The mass of QCD jets before (grey) and after the cut of each class. A tagger that carves a "
+    "peak into it fakes a resonance; the distance says how much, the floor what chance gives.",
+  ),
+  "response": (
+    "Regressed mass against truth",
+    "Left: each jet's regressed against its true value. Right: their ratio; the band holds the "
+    "central 68 %. A peak at 1 means no bias, its width is the resolution.",
+  ),
+  "spectra": (
+    "Generated against true spectra",
+    "Distributions of particles, and below their ratio to the truth. The grey band is what "
+    "statistics allows; inside it generated particles cannot be told from true ones here.",
+  ),
+  "jets": (
+    "Jets before and after super-resolution",
+    "Single jets in the plane of eta and phi around their axis; the larger a circle, the more pT. "
+    "The dotted circle is the jet radius.",
+  ),
+  "embedding": (
+    "Map of the embedding",
+    "The encoder's jet embeddings squeezed into two dimensions; near points were embedded alike. "
+    "Sizes of gaps and of clusters mean nothing.",
+  ),
+}
+"""Kind of figure -> title, explanation."""
+
+STYLE = """
+:root { color-scheme: light; --ink: #1a1a1a; --soft: #5a5f66; --line: #d5d8dc; --tint: #f4f6f8; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem 1.2rem 3rem; max-width: 78rem; color: var(--ink);
+  background: #fff; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
+  overflow-wrap: anywhere; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0 .3rem; }
+h2 { font-size: 1.3rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem;
+  border-bottom: 2px solid var(--ink); }
+h3 { font-size: 1.05rem; margin: 1.6rem 0 .2rem; }
+p { margin: .3rem 0 .7rem; max-width: 48rem; }
+small, .soft { color: var(--soft); font-size: .82rem; line-height: 1.35; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .8rem 0; }
+nav a { color: #1f5fa8; padding: .3rem 0; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; vertical-align: top; padding: .4rem .6rem;
+  border-bottom: 1px solid var(--line); overflow-wrap: normal; }
+th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+thead th { border-bottom: 2px solid var(--soft); font-size: .88rem; overflow-wrap: anywhere; }
+td.metric { min-width: 15rem; }
+td.metric small, td small { display: block; }
+td.best { font-weight: 600; background: var(--tint); }
+td.text { text-align: left; }
+.figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }
+figure { margin: 0; break-inside: avoid; max-width: 46rem; }
+figure img { width: 100%; height: auto; display: block; }
+figcaption { font-size: .88rem; color: var(--soft); }
+@media (max-width: 700px) {
+  body { padding: .6rem .8rem 2rem; }
+  .figures { grid-template-columns: 1fr; }
+  table, tbody, tr, td { display: block; width: 100%; }
+  thead { position: absolute; left: -9999px; }
+  tr { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .3rem 0; }
+  td, td.text { border: 0; padding: .15rem .7rem; text-align: right; display: flex; gap: 1rem;
+    justify-content: space-between; }
+  td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: 0 1 45%;
+    font-weight: 400; }
+  td > span { flex: 1 1 55%; }
+  td.metric { display: block; text-align: left; min-width: 0; padding-bottom: .3rem; }
+  td.metric::before { content: none; }
+  td.empty { display: none; }
+}
+@media print {
+  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  nav { display: none; }
+  h2, h3 { break-after: avoid; }
+  tr { break-inside: avoid; }
+  .figures { grid-template-columns: repeat(auto-fit, minmax(8cm, 1fr)); }
+}
+"""
