@@ -62,7 +62,8 @@ class KinematicsOutput(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, base: jax.Array | None = None) -> jax.Array:
-    raw = nn.Dense(5, dtype=self.dtype, name="kinematics")(x)
+    small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+    raw = nn.Dense(5, dtype=self.dtype, kernel_init=small, name="kinematics")(x)
     raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
     log_pt, eta, cos, sin, log_e = jnp.moveaxis(raw, -1, 0)
     phi = jnp.arctan2(sin, 1 + cos)  # zero weights mean phi = 0, where the angle is defined

@@ -57,7 +57,7 @@ class SuperResolutionHead(nn.Module):
   @nn.compact
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> ParticleCloud:
     width = encoded.tokens.shape[-1]
-    queries = self.param("queries", nn.initializers.normal(0.02), (self.particles, width))
+    queries = self.param("queries", nn.initializers.normal(1.0), (self.particles, width))
     tokens, p4, given = self._by_rank(encoded)
     x = jnp.where(given[..., None], tokens, 0) + queries.astype(tokens.dtype)
     for layer in range(self.layers):
@@ -72,7 +72,8 @@ class SuperResolutionHead(nn.Module):
 
   def _by_rank(self, encoded: Encoded) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Tokens (B, S, D), momenta (B, S, 4) and existence (B, S) in order of falling pT."""
-    pt = jnp.where(encoded.mask, transverse_momentum(encoded.p4), -1)
+    known = encoded.mask & ~encoded.hidden
+    pt = jnp.where(known, transverse_momentum(encoded.p4), -1)
     order = jnp.argsort(-pt, axis=-1, stable=True)[:, : self.particles]
     missing = [(0, 0), (0, max(0, self.particles - order.shape[1]))]
 
@@ -80,4 +81,4 @@ class SuperResolutionHead(nn.Module):
       x = jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), axis=1)
       return jnp.pad(x, missing + [(0, 0)] * (x.ndim - 2))
 
-    return sort(encoded.tokens), sort(encoded.p4), sort(encoded.mask)
+    return sort(encoded.tokens), sort(encoded.p4), sort(known)

@@ -84,7 +84,7 @@ class ConditionalVAE(nn.Module):
     self.pooling = Pooling(0)
     self.posterior = MLP((self.width, 2 * self.latent), dtype=self.dtype)
     self.prior_to_token = MLP((self.width, self.width), dtype=self.dtype)
-    self.queries = self.param("queries", nn.initializers.normal(0.02), (self.particles, self.width))
+    self.queries = self.param("queries", nn.initializers.normal(1.0), (self.particles, self.width))
     self.block = [
       AttentionBlock(self.heads, self.mlp_ratio, self.dropout, self.dtype)
       for _ in range(self.layers)

@@ -1,0 +1,137 @@
+"""The pair bias: every implementation keeps the contract of its docstring."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jetfm import lorentz
+from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
+from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS
+
+B, N, H, WIDTH = 2, 5, 3, 8
+MASK = np.arange(N) < np.array([5, 3])[:, None]
+BOTH = MASK[:, :, None] & MASK[:, None, :]
+
+
+@pytest.fixture(params=list(IMPLEMENTATIONS))
+def implementation(request):
+  return request.param
+
+
+@pytest.fixture(params=list(PAIR_KINDS))
+def kind(request):
+  return request.param
+
+
+def momenta(dtype=np.float64, seed=0):
+  rng = np.random.default_rng(seed)
+  p3 = rng.normal(size=(B, N, 3)) * 5 + [20, 0, 5]
+  energy = np.sqrt((p3**2).sum(axis=-1, keepdims=True) + 0.3)
+  return np.concatenate([energy, p3], axis=-1).astype(dtype)
+
+
+def weights(kind, seed=0):
+  rng = np.random.default_rng(seed)
+  sizes = (len(PAIR_KINDS[kind].mean), WIDTH, WIDTH, H)
+  return PairBiasWeights(
+    kernels=tuple(
+      rng.normal(size=(a, b)) / np.sqrt(a) for a, b in zip(sizes, sizes[1:], strict=False)
+    ),
+    biases=tuple(rng.normal(size=b) for b in sizes[1:]),
+    scales=tuple(rng.uniform(0.5, 2, size=b) for b in sizes[1:-1]),
+    hidden=rng.normal(size=H),
+  )
+
+
+def by_definition(p4, w, kind):
+  """The equation of the contract, (B, H, N, N), without triangles or folded constants."""
+  mean, std, columns = (np.array(getattr(PAIR_KINDS[kind], x)) for x in ("mean", "std", "columns"))
+  x = (lorentz.pair_features(p4, PAIR_KINDS[kind].source)[..., columns] - mean) / std
+  for kernel, bias, scale in zip(w.kernels, w.biases, w.scales, strict=False):
+    x = x @ kernel + bias
+    x = jax.nn.gelu(scale * x / jnp.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6))
+  return jnp.moveaxis(x @ w.kernels[-1] + w.biases[-1], -1, 1)
+
+
+def test_equals_the_definition(x64, kind, implementation):
+  p4, w = momenta(), weights(kind)
+  ours = pair_bias(p4, w, MASK, kind=kind, implementation=implementation)
+  theirs = by_definition(p4, w, kind)
+  pairs = np.broadcast_to(BOTH[:, None], theirs.shape)
+  np.testing.assert_allclose(ours[pairs], theirs[pairs], rtol=1e-10, atol=1e-12)
+  assert np.isfinite(ours).all()
+
+
+def test_gradients_equal_those_of_the_definition(x64, kind, implementation):
+  p4, w = momenta(), weights(kind)
+  cotangent = np.random.default_rng(1).normal(size=(B, H, N, N)) * BOTH[:, None]
+
+  def ours(w):
+    bias = pair_bias(p4, w, MASK, kind=kind, implementation=implementation)
+    return (bias * cotangent).sum()
+
+  def theirs(w):
+    return (by_definition(p4, w, kind) * cotangent).sum()
+
+  for mine, true in zip(
+    jax.tree.leaves(jax.grad(ours)(w)), jax.tree.leaves(jax.grad(theirs)(w)), strict=True
+  ):
+    np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-11)
+
+
+def test_no_gradient_reaches_the_momenta(kind, implementation):
+  w = weights(kind)
+
+  def total(p4):
+    return pair_bias(p4, w, MASK, kind=kind, implementation=implementation).sum()
+
+  np.testing.assert_array_equal(jax.grad(total)(jnp.asarray(momenta(np.float32))), 0)
+
+
+def test_nothing_crosses_pairs(kind, implementation):
+  """Other particles may change as they like: the bias of a pair is that of its two particles."""
+  p4, w = momenta(np.float32), weights(kind)
+  other = momenta(np.float32, seed=5)
+  other[:, :2] = p4[:, :2]
+  first, second = (
+    pair_bias(x, w, MASK, kind=kind, implementation=implementation) for x in (p4, other)
+  )
+  np.testing.assert_allclose(first[..., :2, :2], second[..., :2, :2], rtol=1e-5, atol=1e-6)
+  assert np.abs(first - second)[0, :, 2:, 2:].max() > 1e-2
+
+
+def test_hidden_and_padded_momenta_do_not_matter(kind, implementation):
+  p4, w = momenta(np.float32), weights(kind)
+  hidden = np.zeros((B, N), bool)
+  hidden[:, 1] = True
+  other = p4.copy()
+  other[hidden] = np.nan
+  other[~MASK] = np.nan
+
+  def run(p4):
+    return pair_bias(p4, w, MASK, hidden, kind=kind, implementation=implementation)
+
+  np.testing.assert_array_equal(run(other), run(p4))
+  constant = np.broadcast_to(np.asarray(w.hidden, np.float32)[:, None], (B, H, N))
+  np.testing.assert_allclose(run(p4)[:, :, 1], constant)
+  np.testing.assert_allclose(run(p4)[..., 1], constant)
+
+
+def test_bfloat16_is_close(kind, implementation):
+  p4, w = momenta(np.float32), weights(kind)
+  low = pair_bias(p4, w, MASK, kind=kind, dtype=jnp.bfloat16, implementation=implementation)
+  assert low.dtype == jnp.bfloat16
+  error = (np.asarray(low, float) - by_definition(p4, w, kind)) * BOTH[:, None]
+  assert np.sqrt((error**2).mean()) < 0.05
+
+
+def test_errors_say_what_was_expected():
+  with pytest.raises(ValueError, match="nearest is 'part'"):
+    pair_bias(momenta(), weights("part"), MASK, kind="prt")
+  with pytest.raises(ValueError, match="'invariant' has 1 pair features"):
+    pair_bias(momenta(), weights("part"), MASK, kind="invariant")
+  with pytest.raises(ValueError, match="no implementation 'cuda'"):
+    pair_bias(momenta(), weights("part"), MASK, implementation="cuda")
+  with pytest.raises(ValueError, match="mask has shape"):
+    pair_bias(momenta(), weights("part"), MASK[:, 1:])

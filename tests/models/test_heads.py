@@ -1,0 +1,185 @@
+"""Heads: regression scales, particles, the autoencoder, super-resolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jetfm import lorentz
+from jetfm.models import (
+  ConditionalVAE,
+  Encoded,
+  ParticleCloud,
+  RegressionHead,
+  SuperResolutionHead,
+  jet_condition,
+  physical_momenta,
+  standardise_kinematics,
+)
+from jetfm.models.particles import KinematicsOutput
+
+D, SLOTS = 8, 6
+
+
+def encoded(batch, seed=0):
+  """Tokens that are functions of each particle, beside its momentum in the jet frame."""
+  weights = np.random.default_rng(seed).normal(size=(4, D))
+  p4, frame = lorentz.to_jet_frame(batch.p4, batch.mask)
+  tokens = jnp.where(batch.mask[..., None], jnp.tanh(p4 @ weights / 10), 0)
+  return Encoded(tokens, batch.mask, jnp.zeros_like(batch.mask), p4, frame)
+
+
+def initialised(head, *args, **kwargs):
+  keys = {"params": jax.random.key(0), "latent": jax.random.key(1)}
+  return jax.jit(lambda: head.init(keys, *args, **kwargs))()
+
+
+def test_regression_has_the_scale_of_its_schema(schema, make_batch):
+  batch = make_batch()
+  head = RegressionHead(schema.targets, heads=2, layers=1, widths=(8,))
+  x = encoded(batch)
+  variables = initialised(head, x)
+  out = head.apply(variables, x)
+  assert out.shape == (batch.num_events, len(schema.targets))
+  values = schema.target_values(batch.p4, batch.targets, batch.mask)
+  standardised = head.apply(variables, values, method="standardise")
+  np.testing.assert_allclose(standardised, (values - 100) / 30, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    head.apply(variables, standardised, method="physical"), values, rtol=1e-5
+  )
+
+
+def test_kinematics_go_there_and_back(x64, make_batch):
+  batch = make_batch(dtype=np.float64)
+  p4 = batch.p4[batch.mask]
+  np.testing.assert_allclose(physical_momenta(standardise_kinematics(p4)), p4, rtol=1e-10)
+
+
+@pytest.mark.parametrize("physical", [False, True])
+def test_predicted_kinematics(x64, physical):
+  x = 3 * np.random.default_rng(0).normal(size=(200, D))
+  head = KinematicsOutput(physical)
+  variables = initialised(head, x)
+  y = head.apply(variables, x)
+  assert np.abs(y[..., 2]).max() <= np.pi and np.ptp(y[..., 2]) > 1
+  p4 = physical_momenta(y)
+  masses = lorentz.mass_squared(p4) / p4[..., 0] ** 2
+  assert (masses > -1e-12).all() == physical
+  base = np.tile([0.3, -0.2, 3.0], (200, 1))
+  moved = head.apply(variables, x, np.concatenate([base, base[:, :1]], axis=-1))
+  np.testing.assert_allclose(moved[..., :2] - y[..., :2], base[:, :2], atol=1e-12)
+  turned = lorentz.wrap_angle(y[..., 2] + 3.0)
+  np.testing.assert_allclose(moved[..., 2], turned, atol=1e-12)
+
+
+def test_multiplicity_is_predicted_and_not_thresholded():
+  logits = jnp.asarray([[0.0, 0.0, 0.0, 0.0], [5.0, -5.0, 5.0, -5.0], [-9.0, -8.0, -9.0, -9.0]])
+  keep = ParticleCloud(jnp.zeros((3, 4, 4)), logits).keep()
+  np.testing.assert_array_equal(keep.sum(axis=-1), [2, 2, 1])
+  np.testing.assert_array_equal(keep[1:], [[True, False, True, False], [False, True, False, False]])
+  np.testing.assert_array_equal(
+    ParticleCloud(jnp.zeros((3, 4, 4)), logits).keep(jnp.asarray([4, 0, 3])).sum(axis=-1), [4, 0, 3]
+  )
+
+
+def test_super_resolution_starts_from_the_given_particles(x64, make_batch):
+  """With its output layer at zero it hands back what it was given, in order of pT."""
+  batch = make_batch(lengths=(6, 3), dtype=np.float64)
+  head = SuperResolutionHead(particles=8, layers=1, heads=2, mlp_ratio=2)
+  x = encoded(batch)
+  variables = initialised(head, x)
+  silent = jax.tree.map(jnp.zeros_like, variables["params"]["output"])
+  params = {**variables["params"], "output": silent}
+  apply = jax.jit(head.apply)
+  kinematics = apply({"params": params}, x).kinematics
+  for event, length in enumerate((6, 3)):
+    given = x.p4[event, :length]
+    order = np.argsort(-lorentz.transverse_momentum(given))
+    want = standardise_kinematics(given[order])
+    np.testing.assert_allclose(kinematics[event, :length, :3], want[:, :3], atol=1e-10)
+
+  order = np.array([2, 0, 1, 5, 3, 4])
+  mixed = Encoded(
+    x.tokens[:, order], x.mask[:, order], x.hidden[:, order], x.p4[:, order], x.frame
+  )
+  cloud, again = apply(variables, x), apply(variables, mixed)
+  assert cloud.kinematics.shape == (2, 8, 4) and cloud.existence.shape == (2, 8)
+  np.testing.assert_allclose(again.kinematics, cloud.kinematics, atol=1e-10)
+  np.testing.assert_allclose(again.existence, cloud.existence, atol=1e-10)
+  assert np.abs(cloud.existence[0] - cloud.existence[1]).max() > 1e-3
+
+
+def vae(condition, classes=0):
+  return ConditionalVAE(
+    particles=SLOTS,
+    latent=3,
+    condition=condition,
+    classes=classes,
+    width=8,
+    layers=1,
+    heads=2,
+    mlp_ratio=2,
+  )
+
+
+def conditions(batch, kind):
+  return jet_condition(batch.p4, batch.mask, batch.label, 10) if kind == "jet" else None
+
+
+@pytest.mark.parametrize("kind", ["embedding", "jet"])
+def test_autoencoder(make_batch, kind):
+  batch = make_batch(lengths=(6, 4, 0))
+  head, x, c = vae(kind, 10), encoded(batch), conditions(batch, kind)
+  variables = initialised(head, x, c)
+  out = head.apply(variables, x, c)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+  assert out.cloud.kinematics.shape == (3, SLOTS, 4) and out.mean.shape == (3, 3)
+
+  mean, _, chosen = head.apply(variables, x, c, method="encode")
+  decoded = head.apply(variables, mean, chosen, method="decode")
+  np.testing.assert_allclose(decoded.kinematics, out.cloud.kinematics, atol=1e-6)
+  drawn = head.apply(variables, x, c, deterministic=False, rngs={"latent": jax.random.key(3)})
+  assert np.abs(drawn.cloud.kinematics - out.cloud.kinematics).max() > 1e-4
+  one, again, two = (
+    head.apply(variables, jax.random.key(s), chosen, method="sample") for s in (1, 1, 2)
+  )
+  np.testing.assert_array_equal(one.kinematics, again.kinematics)
+  assert np.abs(one.kinematics - two.kinematics).max() > 1e-4
+  assert (lorentz.mass_squared(physical_momenta(one.kinematics)) > -1e-2).all()
+
+
+def test_a_chosen_condition_does_not_depend_on_the_constituents(make_batch):
+  """With 'jet' the decoder sees the condition and z alone; with 'embedding' the whole jet."""
+  batch = make_batch()
+  x, c = encoded(batch), conditions(batch, "jet")
+  other = encoded(make_batch(seed=3))
+  free, published = vae("jet", 10), vae("embedding")
+  _, _, first = free.apply(initialised(free, x, c), x, c, method="encode")
+  _, _, second = free.apply(initialised(free, x, c), other, c, method="encode")
+  np.testing.assert_array_equal(first, second)
+  variables = initialised(published, x)
+  _, _, first = published.apply(variables, x, method="encode")
+  _, _, second = published.apply(variables, other, method="encode")
+  assert np.abs(first - second).max() > 1e-3
+
+
+def test_conditions_of_a_jet(x64, make_batch):
+  batch = make_batch(dtype=np.float64)
+  c = jet_condition(batch.p4, batch.mask, batch.label, 3)
+  np.testing.assert_array_equal(c[:, :3], [[1, 0, 0], [0, 1, 0]])
+  jet = batch.p4.sum(axis=1)
+  np.testing.assert_allclose(500 * np.exp(c[:, 3]), np.hypot(jet[:, 1], jet[:, 2]), rtol=1e-10)
+  np.testing.assert_allclose(c[:, 6], np.array([6, 4]) / 40 - 1, rtol=1e-12)
+  mirrored = jet_condition(batch.p4 * [1, 1, 1, -1], batch.mask, np.array([-1, 0]), 3)
+  np.testing.assert_allclose(mirrored[:, 3:], c[:, 3:], rtol=1e-10)
+  np.testing.assert_array_equal(mirrored[0, :3], 0)
+
+
+def test_wrong_conditions_say_what_was_expected(make_batch):
+  x = encoded(make_batch())
+  with pytest.raises(ValueError, match="expected one of"):
+    initialised(vae("class"), x)
+  with pytest.raises(ValueError, match="pass jet_condition"):
+    initialised(vae("jet", 10), x)
+  with pytest.raises(ValueError, match=r"expected \(B, 14\)"):
+    initialised(vae("jet", 10), x, jnp.ones((2, 3)))
