@@ -62,6 +62,7 @@ class KinematicsOutput(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, base: jax.Array | None = None) -> jax.Array:
+    # An untrained head is near its base, or near the jet's axis.
     small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
     raw = nn.Dense(5, dtype=self.dtype, kernel_init=small, name="kinematics")(x)
     raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))

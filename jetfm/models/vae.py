@@ -84,6 +84,7 @@ class ConditionalVAE(nn.Module):
     self.pooling = Pooling(0)
     self.posterior = MLP((self.width, 2 * self.latent), dtype=self.dtype)
     self.prior_to_token = MLP((self.width, self.width), dtype=self.dtype)
+    # As large as the token that all slots share: otherwise slots take long to differ.
     self.queries = self.param("queries", nn.initializers.normal(1.0), (self.particles, self.width))
     self.block = [
       AttentionBlock(self.heads, self.mlp_ratio, self.dropout, self.dtype)
