@@ -19,6 +19,7 @@ import signal
 from typing import Any, NoReturn
 
 from launch import cli
+from launch.progress import Progress
 
 
 def main(config: Any) -> None:
@@ -39,15 +40,19 @@ def main(config: Any) -> None:
 
   # Batch systems end jobs with SIGTERM: stop as cleanly as after Ctrl-C.
   signal.signal(signal.SIGTERM, _interrupt)
+  progress = Progress("generate", "jets")
   try:
-    make_files(files, processes)
+    made = make_files(files, processes, progress.update)
   except ModuleNotFoundError as error:
     raise cli.UserError(
       f"package '{error.name}' is missing: pip install 'jetfm[generate]'"
     ) from None
   except (OutputError, PermissionError, NotADirectoryError, FileExistsError) as error:
     raise cli.UserError(str(error)) from None
-  print(f"{sum(file.jets for file in files):,} jets in {len(files)} files: {out}")
+  finally:
+    progress.close()
+  kept = f" ({len(files) - len(made)} were there already)" if len(made) < len(files) else ""
+  print(f"{sum(file.jets for file in files):,} jets in {len(files)} files{kept}: {out}")
 
 
 def checked_classes(names: Any) -> list[str]:

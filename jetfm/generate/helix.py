@@ -119,16 +119,17 @@ def _helix(phi0, slope, r, x, y, z, solenoid):
   to_perigee = sign * wrap(phi0 - track_phi)
   dz = z + slope * size * to_perigee
 
-  # From the perigee the circle reaches the side after this angle, unless it curls up inside.
+  # From the perigee the circle reaches the side after the angle alpha, with
+  # sin^2(alpha/2) = (R^2 - (|r| - rc)^2) / (4 |r| rc), unless it curls up inside.
   crosses = rc + size >= solenoid.radius
-  denominator = 2 * size * rc
-  cosine = np.divide(
-    size**2 + rc**2 - solenoid.radius**2,
-    denominator,
-    out=np.ones_like(r),
-    where=crosses & (denominator > 0),
+  square = np.divide(
+    solenoid.radius**2 - (size - rc) ** 2,
+    4 * size * rc,
+    out=np.zeros_like(r),
+    where=crosses & (rc > 0),
   )
-  to_side = np.where(crosses, to_perigee + np.arccos(np.clip(cosine, -1, 1)), np.inf)
+  alpha = 2 * np.arcsin(np.sqrt(np.clip(square, 0, 1)))
+  to_side = np.where(crosses, to_perigee + alpha, np.inf)
   to_end = _to_end(slope, z, solenoid.half_length) / size
   # A curling particle without pz never leaves: it is taken where it was made.
   turned = np.minimum(to_side, to_end)

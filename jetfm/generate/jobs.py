@@ -1,4 +1,4 @@
-"""Many files: in parallel processes, resumable file by file, with a progress line."""
+"""Many files: in parallel processes, resumable file by file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import multiprocessing
 import os
 import pathlib
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 from jetfm.generate.generator import EVENTS_PER_CHUNK, generate_jets, take
 from jetfm.generate.jet_table import JetTable
@@ -23,7 +21,6 @@ from jetfm.generate.root_files import OutputError, read_provenance, remove_stale
 
 # To be raised whenever a change here gives other jets for the same seed.
 REVISION = 1
-_SECONDS_PER_LINE = 30.0
 
 
 @dataclass(frozen=True)
@@ -73,29 +70,42 @@ def plan_files(
 
 
 def make_files(
-  files: Sequence[JetFile], processes: int = 1, stream: TextIO | None = None
+  files: Sequence[JetFile],
+  processes: int = 1,
+  progress: Callable[[int, int], None] | None = None,
 ) -> list[pathlib.Path]:
-  """Makes the files that are not there yet, and returns the paths of all.
+  """Makes the files that are not there yet, and returns their paths.
 
   A file that is there is kept when it was made with the same settings, seed and versions. Content
-  does not depend on the number of processes. Progress goes to `stream` (stderr by default).
+  does not depend on the number of processes.
+
+  Args:
+    files: what to make.
+    processes: how many files to make at the same time.
+    progress: called now and then with the jets made so far and the jets to be made.
 
   Raises: OutputError when a file of other settings is in the way, the disk is full, or a process
     was killed. Complete files are kept, and nothing else is left under a final name.
   """
-  folders = sorted({file.path.parent for file in files})
-  for folder in folders:
+  for folder in sorted({file.path.parent for file in files}):
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
   missing = [file for file in files if not _is_done(file)]
-  with Progress(files, missing, stream or sys.stderr) as progress:
-    if processes == 1:
-      for file in missing:
-        _make_file(file, progress.add)
-        progress.finish_file()
-    elif missing:
-      _make_in_parallel(missing, processes, progress)
-  return [file.path for file in files]
+  total = sum(file.jets for file in missing)
+  made = 0
+
+  def add(jets: int) -> None:
+    nonlocal made
+    made += jets
+    if progress is not None:
+      progress(made, total)
+
+  if processes == 1:
+    for file in missing:
+      _make_file(file, add)
+  elif missing:
+    _make_in_parallel(missing, processes, add)
+  return [file.path for file in missing]
 
 
 def _is_done(file: JetFile) -> bool:
@@ -154,20 +164,22 @@ def _work(file: JetFile) -> None:
     _make_file(file, report)
 
 
-def _make_in_parallel(files: Sequence[JetFile], processes: int, progress: Progress) -> None:
+def _make_in_parallel(files: Sequence[JetFile], processes: int, add: Callable[[int], None]) -> None:
   context = multiprocessing.get_context("spawn")
   count, stop = context.Value("q", 0), context.Event()
   executor = ProcessPoolExecutor(
     min(processes, len(files)), context, initializer=_start_worker, initargs=(count, stop)
   )
+  seen = 0
   try:
     waiting = {executor.submit(_work, file) for file in files}
     while waiting:
       done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-      progress.set(count.value)
+      now = count.value
+      add(now - seen)
+      seen = now
       for future in done:
         future.result()
-        progress.finish_file()
   except BrokenProcessPool:
     raise OutputError(
       "a process was killed (out of memory?): complete files are kept; run the same command again "
@@ -176,64 +188,3 @@ def _make_in_parallel(files: Sequence[JetFile], processes: int, progress: Progre
   finally:
     stop.set()
     executor.shutdown(wait=True, cancel_futures=True)
-
-
-class Progress:
-  """A line with jets, files, rate and time left: rewritten on a terminal, else one now and then."""
-
-  def __init__(self, files: Sequence[JetFile], missing: Sequence[JetFile], stream: TextIO):
-    self._stream, self._terminal = stream, stream.isatty()
-    self._files, self._kept = len(files), len(files) - len(missing)
-    self._total = sum(file.jets for file in missing)
-    self._jets, self._done = 0, 0
-    self._begin = self._last = time.monotonic()
-
-  def __enter__(self) -> Progress:
-    kept = f", {self._kept} files are there already" if self._kept else ""
-    missing = self._files - self._kept
-    self._stream.write(f"generating {self._total:,} jets in {missing} files{kept}\n")
-    return self
-
-  def __exit__(self, kind: Any, *_: Any) -> None:
-    if self._total and kind is None:
-      self._write(self._line())
-    if self._terminal and self._total:
-      self._stream.write("\n")
-    self._stream.flush()
-
-  def add(self, jets: int) -> None:
-    """More jets were made."""
-    self.set(self._jets + jets)
-
-  def set(self, jets: int) -> None:
-    """So many jets were made in all."""
-    self._jets = jets
-    now = time.monotonic()
-    if now - self._last >= (0.2 if self._terminal else _SECONDS_PER_LINE):
-      self._last = now
-      self._write(self._line())
-
-  def finish_file(self) -> None:
-    """One more file is complete."""
-    self._done += 1
-
-  def _line(self) -> str:
-    elapsed = time.monotonic() - self._begin
-    rate = self._jets / max(elapsed, 1e-9)
-    left = (self._total - self._jets) / rate if rate else float("nan")
-    return (
-      f"{self._jets:,}/{self._total:,} jets, {self._kept + self._done}/{self._files} files, "
-      f"{rate:.0f} jets/s, {_clock(elapsed)} so far, {_clock(left)} left"
-    )
-
-  def _write(self, line: str) -> None:
-    # The escape clears what a longer line before left behind.
-    self._stream.write(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
-    self._stream.flush()
-
-
-def _clock(seconds: float) -> str:
-  if seconds != seconds:
-    return "?"
-  minutes, seconds = divmod(round(seconds), 60)
-  return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

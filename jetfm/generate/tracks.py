@@ -68,7 +68,7 @@ def smear_pt(
 def log_normal(rng: np.random.Generator, mean: np.ndarray, sigma: np.ndarray) -> np.ndarray:
   """Log-normal numbers of given mean and standard deviation, (N,); zero where the mean is zero."""
   positive = mean > 0
-  ratio = np.divide(sigma, mean, out=np.zeros_like(mean), where=positive)
+  ratio = np.divide(sigma, mean, out=np.zeros(mean.shape), where=positive)
   width = np.sqrt(np.log1p(ratio**2))
   return mean * np.exp(width * rng.standard_normal(mean.shape) - width**2 / 2)
 
