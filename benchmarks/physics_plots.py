@@ -12,9 +12,9 @@ import numpy as np
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 _DISTRIBUTIONS = (
-  ("mass", "jet mass [GeV]", np.linspace(40, 220, 37), False),
+  ("mass", "jet mass [GeV]", np.linspace(40, 220, 19), False),
   ("multiplicity", "number of constituents", np.linspace(0, 110, 23), False),
-  ("pt_fraction", r"constituent $p_T$ / jet $p_T$", np.geomspace(5e-4, 1, 37), True),
+  ("pt_fraction", r"constituent $p_T$ / jet $p_T$", np.geomspace(5e-4, 1, 31), True),
   ("dr", r"$\Delta R$(constituent, jet axis)", np.linspace(0, 0.9, 31), False),
 )
 
@@ -64,24 +64,24 @@ def draw_masses(samples: Mapping[str, Any], lines: Mapping[str, float], path: pa
   )
   bins = np.linspace(0, 250, 51)
   for axis, (name, sample) in zip(axes.flat, samples.items(), strict=False):
-    for mass, colour, label, fill in (
-      (sample.soft_drop_mass, BLUE, "soft drop", True),
-      (sample.mass, ORANGE, "constituents", False),
+    for mass, style in (
+      (sample.soft_drop_mass, {"color": BLUE, "fill": True, "alpha": 0.4, "label": "soft drop"}),
+      (sample.mass, {"color": ORANGE, "lw": 1.8, "label": "all constituents"}),
     ):
-      share = np.histogram(mass, bins)[0] / len(mass)
-      axis.stairs(
-        share, bins, color=colour, lw=1.6, label=label, fill=fill, alpha=0.35 + 0.65 * (not fill)
-      )
+      axis.stairs(np.histogram(mass, bins)[0] / len(mass), bins, **style)
     if name in lines:
-      axis.axvline(lines[name], color=GREY, ls="--", lw=1.2, label=f"{lines[name]:g} GeV")
+      axis.axvline(lines[name], color=GREY, ls="--", lw=1.2)
+      place = {"xy": (lines[name], 0.96), "xycoords": ("data", "axes fraction")}
+      axis.annotate(f" {lines[name]:g} GeV", **place, va="top", color=GREY, fontsize=11)
     axis.set_title(name, fontsize=13)
-    axis.legend(frameon=False, fontsize=9, loc="upper left")
     axis.set_xlim(bins[0], bins[-1])
-    axis.set_ylim(bottom=0)
+  axes.flat[0].set_ylim(bottom=0)
   for axis in axes.flat[len(samples) :]:
     axis.set_visible(False)
-  figure.supxlabel("jet mass [GeV]")
-  figure.supylabel("share of jets per 5 GeV")
+  handles, labels = axes.flat[0].get_legend_handles_labels()
+  figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
+  figure.supxlabel("jet mass [GeV] (dashed: mass of the resonance)", fontsize=13)
+  figure.supylabel("share of jets per 5 GeV", fontsize=13)
   _save(figure, path)
 
 
