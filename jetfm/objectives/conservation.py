@@ -46,6 +46,18 @@ class Conservation:
     return pt, eta, phi, energy
 
 
+RESIDUALS = (
+  "pt_error",
+  "pt_square",
+  "eta_absolute",
+  "eta_square",
+  "phi_cosine",
+  "energy_error",
+  "energy_square",
+)
+"""Names of the sums that `residual_sums` makes, beside `count`."""
+
+
 def residual_sums(pred: ArrayLike, true: ArrayLike, selected: ArrayLike) -> dict[str, jax.Array]:
   """Sums over the selected particles of each event, from which both losses are made.
 
@@ -59,16 +71,9 @@ def residual_sums(pred: ArrayLike, true: ArrayLike, selected: ArrayLike) -> dict
   residual = jnp.where(selected[..., None], at_least_float32(pred) - jnp.asarray(true), 0)
   pt, eta, phi, energy = jnp.moveaxis(residual, -1, 0)
   # 1 - cos(x) = 2 sin^2(x / 2), without the cancellation near zero.
-  terms = {
-    "pt_error": pt,
-    "pt_square": pt**2,
-    "eta_absolute": absolute(eta),
-    "eta_square": eta**2,
-    "phi_cosine": 2 * jnp.sin(phi / 2) ** 2,
-    "energy_error": energy,
-    "energy_square": energy**2,
-  }
-  sums = {name: value.sum(axis=-1) for name, value in terms.items()}
+  phi_cosine = 2 * jnp.sin(phi / 2) ** 2
+  values = (pt, pt**2, absolute(eta), eta**2, phi_cosine, energy, energy**2)
+  sums = {name: value.sum(axis=-1) for name, value in zip(RESIDUALS, values, strict=True)}
   return {"count": selected.sum(axis=-1).astype(residual.dtype), **sums}
 
 
@@ -82,8 +87,9 @@ def conservation_loss(
 
       RMSE(x) = sqrt(<(x_pred - x)^2> + epsilon),   c_pT + c_eta + c_phi + c_E = 1.
 
-  Shapes: sums of `residual_sums` (B,), weight (B,) -> scalar and scalars, the terms without their
-  coefficients. A perfect prediction gives (c_pT + c_E) sqrt(epsilon).
+  Shapes: sums of `residual_sums` (B,), beside which there may be others, and weight (B,) -> scalar
+  and scalars, the terms without their coefficients. A perfect prediction gives
+  (c_pT + c_E) sqrt(epsilon).
   """
   mean = _means(sums, weight)
   c_pt, c_eta, c_phi, c_energy = coef.normalised
@@ -123,8 +129,4 @@ def mse_cosine_loss(
 
 
 def _means(sums: dict[str, jax.Array], weight: ArrayLike) -> dict[str, jax.Array]:
-  return {
-    name: weighted_mean(total, sums["count"], weight)
-    for name, total in sums.items()
-    if name != "count"
-  }
+  return {name: weighted_mean(sums[name], sums["count"], weight) for name in RESIDUALS}

@@ -14,19 +14,21 @@ from jax.typing import ArrayLike
 from jetfm.objectives.averages import at_least_float32, ratio
 
 
-def particle_distance(a: ArrayLike, b: ArrayLike) -> jax.Array:
+def particle_distance(a: ArrayLike, b: ArrayLike, phi_scale: float = 1.0) -> jax.Array:
   """Squared distances of all pairs, a (..., N, 4) and b (..., M, 4) -> (..., N, M).
 
-      (pT - pT')^2 + (eta - eta')^2 + 4 sin^2((phi - phi')/2) + (E - E')^2,
+      (pT - pT')^2 + (eta - eta')^2 + s^2 4 sin^2((phi - phi')/2) + (E - E')^2,   s = phi_scale
 
-  periodic in phi and equal to (phi - phi')^2 for small angles.
+  The third term is periodic and equal to (s (phi - phi'))^2 for small angles.
   """
   difference = at_least_float32(a)[..., :, None, :] - jnp.asarray(b)[..., None, :, :]
   pt, eta, phi, energy = jnp.moveaxis(difference, -1, 0)
-  return pt**2 + eta**2 + 4 * jnp.sin(phi / 2) ** 2 + energy**2
+  return pt**2 + eta**2 + (2 * phi_scale * jnp.sin(phi / 2)) ** 2 + energy**2
 
 
-def chamfer_distance(a: ArrayLike, b: ArrayLike, a_mask: ArrayLike, b_mask: ArrayLike) -> jax.Array:
+def chamfer_distance(
+  a: ArrayLike, b: ArrayLike, a_mask: ArrayLike, b_mask: ArrayLike, phi_scale: float = 1.0
+) -> jax.Array:
   """Mean squared distance of each a to its nearest b, plus of each b to its nearest a.
 
   Shapes: a (..., N, 4), a_mask (..., N), b (..., M, 4), b_mask (..., M) -> (...); distances are
@@ -37,7 +39,7 @@ def chamfer_distance(a: ArrayLike, b: ArrayLike, a_mask: ArrayLike, b_mask: Arra
   a = jnp.where(a_mask[..., None], jnp.asarray(a), 0)
   b = jnp.where(b_mask[..., None], jnp.asarray(b), 0)
   pairs = a_mask[..., :, None] & b_mask[..., None, :]
-  distance = jnp.where(pairs, particle_distance(a, b), jnp.inf)
+  distance = jnp.where(pairs, particle_distance(a, b, phi_scale), jnp.inf)
 
   def one_way(nearest, mask):
     total = jnp.where(mask & jnp.isfinite(nearest), nearest, 0).sum(axis=-1)

@@ -36,8 +36,9 @@ def rotate_phi(batch: Batch, angle: Array, schema: Schema) -> Batch:
   energy, px, py, pz = jnp.moveaxis(batch.p4, -1, 0)
 
   def turn(names: Sequence[str], values: Array, angle: Array) -> Array:
-    columns = jnp.asarray([name in AZIMUTHS for name in names], bool)
-    return jnp.where(columns, wrap_angle(values + angle), values) if any(columns) else values
+    columns = [name in AZIMUTHS for name in names]
+    turned = wrap_angle(values + angle)
+    return jnp.where(jnp.asarray(columns), turned, values) if any(columns) else values
 
   return batch.replace(
     p4=jnp.stack([energy, cos * px - sin * py, sin * px + cos * py, pz], axis=-1),

@@ -1,0 +1,118 @@
+"""What generation and super-resolution share: a predicted cloud against the true particles."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from jetfm.lorentz import to_pt_eta_phi_e, transform_vectors
+from jetfm.models import KINEMATICS, ParticleCloud, physical_momenta, standardise_kinematics
+from jetfm.objectives import (
+  chamfer_distance,
+  existence_cross_entropy,
+  residual_sums,
+  wasserstein_1d,
+  weighted_mean,
+  weighted_sum,
+)
+from jetfm.tasks.base import Statistics
+from jetfm.tasks.masking import leading
+from jetfm.typing import Array, Batch
+
+ETA_SCALE = KINEMATICS[1].transforms[0].args[1]
+"""Standardised eta over eta."""
+
+SET_LOSSES = ("matched", "chamfer")
+
+
+@dataclasses.dataclass(frozen=True)
+class CloudLoss:
+  """How a predicted cloud of S slots is compared with the S hardest true particles.
+
+      L = <d>/4 + existence <BCE(logit, slot < n)>
+      d = (pT - pT')^2 + (eta - eta')^2 + s^2 4 sin^2((phi - phi')/2) + (E - E')^2
+
+  on the standardised scale of `jetfm.models.particles`; s gives phi the scale of eta there, so that
+  errors of direction count alike around the jet's axis.
+
+  matched: slot i is the particle of pT rank i; <d> is over all particles of the global batch.
+  chamfer: the first n slots to their nearest true particles and back, halved: of the same scale,
+  and blind to the order; <d> is over events.
+  Slots beyond the true multiplicity n count in the existence term only; jets of more than S
+  particles lose their softest.
+
+  Raises: ValueError for an unknown distance or a negative weight.
+  """
+
+  distance: str = "matched"
+  existence: float = 1.0
+  phi_scale: float = ETA_SCALE
+
+  def __post_init__(self):
+    if self.distance not in SET_LOSSES:
+      raise ValueError(f"set distance is '{self.distance}', expected one of {SET_LOSSES}")
+    if self.existence < 0:
+      raise ValueError(f"weight of existence is {self.existence}, expected a number >= 0")
+
+  def statistics(self, cloud: ParticleCloud, frame: Array, batch: Batch) -> Statistics:
+    """Per-event values (B,), for loss and metrics; momenta of the cloud are in `frame`."""
+    slots = cloud.existence.shape[-1]
+    target = leading(batch, slots)
+    exists = target.mask
+    p4 = transform_vectors(frame, jnp.where(exists[..., None], target.p4, 0))
+    true = standardise_kinematics(p4)
+    statistics = residual_sums(cloud.kinematics, true, exists)
+    statistics["event"] = exists.any(axis=-1).astype(statistics["count"].dtype)
+    statistics["existence"] = existence_cross_entropy(cloud.existence, exists).mean(axis=-1)
+    if self.distance == "chamfer":
+      statistics["set_distance"] = 0.5 * chamfer_distance(
+        cloud.kinematics, true, exists, exists, self.phi_scale
+      )
+    return statistics | _metric_statistics(cloud, p4, exists, batch)
+
+  def loss(self, statistics: Statistics, weight: Array) -> tuple[Array, dict[str, Array]]:
+    """Statistics of the global batch and weight (B,) -> scalar and its named terms."""
+    existence = weighted_mean(statistics["existence"], statistics["event"], weight)
+    if self.distance == "chamfer":
+      distance = weighted_mean(statistics["set_distance"], statistics["event"], weight)
+      terms = {"chamfer": distance}
+    else:
+      terms = {
+        name: factor * weighted_mean(statistics[of], statistics["count"], weight)
+        for name, of, factor in (
+          ("pt", "pt_square", 1),
+          ("eta", "eta_square", 1),
+          ("phi", "phi_cosine", 2 * self.phi_scale**2),
+          ("energy", "energy_square", 1),
+        )
+      }
+      distance = sum(terms.values())
+    return distance / 4 + self.existence * existence, terms | {"existence": existence}
+
+  def metrics(self, statistics: Statistics, weight: Array) -> dict[str, Array]:
+    """Sums over events: name -> (numerator, denominator)."""
+    events = weighted_sum(statistics["event"], weight)
+    names = ("direction_chamfer", "pt_emd", "multiplicity_error", "existence")
+    metrics = {n: jnp.stack([weighted_sum(statistics[n], weight), events]) for n in names}
+    count = weighted_sum(statistics["count"], weight)
+    for name in ("pt_square", "eta_square", "phi_cosine", "energy_square"):
+      metrics[name.replace("_square", "_mse")] = jnp.stack(
+        [weighted_sum(statistics[name], weight), count]
+      )
+    return metrics
+
+
+def _metric_statistics(cloud: ParticleCloud, p4: Array, exists: Array, batch: Batch) -> Statistics:
+  """The cloud as a user gets it, cut at its own multiplicity, against all true slots."""
+  kept = cloud.keep()
+  pred = to_pt_eta_phi_e(physical_momenta(cloud.kinematics))
+  true = to_pt_eta_phi_e(p4)
+  direction = jnp.asarray([0, 1, 1, 0], pred.dtype)  # of (pT, eta, phi, E)
+  multiplicity = batch.mask.sum(axis=-1)
+  wrong = jnp.abs(kept.sum(axis=-1) - multiplicity) / jnp.maximum(multiplicity, 1)
+  return {
+    "direction_chamfer": chamfer_distance(pred * direction, true * direction, kept, exists),
+    "pt_emd": wasserstein_1d(pred[..., 0], true[..., 0], kept, exists),
+    "multiplicity_error": jnp.where(multiplicity > 0, wrong, 0),
+  }
