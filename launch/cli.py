@@ -53,6 +53,10 @@ class TrackedConfig:
         getattr(self, key).to_dict()
     return self._config.to_dict()
 
+  def names(self) -> list[str]:
+    """The keys of this level; they do not count as read."""
+    return list(self._config)
+
   def all_read(self) -> None:
     """Raises: UserError that names the keys that nothing has read."""
     if unread := self.unread():
@@ -96,7 +100,8 @@ def run(
 def load_config(argv: Sequence[str], default_config: str) -> ConfigDict:
   """`--config=FILE[:VARIANT] --config.KEY=VALUE ...` -> the config with the overrides applied.
 
-  A key that holds a tuple of words also takes them separated by commas.
+  A key that holds a tuple of words also takes them separated by commas. `--workdir=FOLDER` is short
+  for `--config.workdir=FOLDER`.
   Raises: UserError for a missing file, an unknown key or variant, or a value of the wrong type.
   """
   path = _config_path(argv, default_config)
@@ -186,6 +191,8 @@ def _checked(arg: str, defaults: ConfigDict) -> str:
   match = re.match(r"--?([\w.\[\]-]+)(?:=(.*))?$", arg, re.DOTALL)
   if not match or match[1] == "config":
     return arg
+  if match[1] == "workdir" and "workdir" in defaults and match[2] is not None:
+    return f"--config.workdir={match[2]}"
   key, known = match[1].removeprefix("config."), _flat_keys(defaults)
   if not match[1].startswith("config."):
     near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]

@@ -5,17 +5,35 @@ configs.
 """
 
 from jetfm.train.checkpoint import (
+  CannotSave,
   CheckpointError,
   Checkpoints,
   DamagedCheckpoint,
   Loaded,
   differences,
   load,
+  newest_progress,
 )
 from jetfm.train.early_stopping import EarlyStopping
-from jetfm.train.finetune import STRATEGIES, Strategy, UncoveredParameter, label, make_strategy
-from jetfm.train.loop import NonFiniteLoss, Schedule, Stage, Terminated, evaluate, run_stage
-from jetfm.train.optim import Optimizer, make_optimizer
+from jetfm.train.finetune import (
+  STRATEGIES,
+  Strategy,
+  UncoveredParameter,
+  label,
+  make_strategy,
+  trained_labels,
+)
+from jetfm.train.loop import (
+  NonFiniteLoss,
+  Schedule,
+  Stage,
+  Terminated,
+  TerminationFlag,
+  evaluate,
+  run_stage,
+)
+from jetfm.train.optim import Optimizer, make_optimizer, schedule
+from jetfm.train.restore import TrainedModel, build_model, describe_model, load_model
 from jetfm.train.sharding import data_mesh, initialize_distributed, replicate, shard_batches
 from jetfm.train.state import TrainState, create
 from jetfm.train.step import global_statistics, make_eval_step, make_train_step, quotients
@@ -32,18 +50,26 @@ __all__ = [
   # optimizers and strategies
   "Optimizer",
   "make_optimizer",
+  "schedule",
   "Strategy",
   "STRATEGIES",
   "make_strategy",
   "label",
+  "trained_labels",
   "UncoveredParameter",
   # checkpoints
   "Checkpoints",
   "Loaded",
   "load",
   "differences",
+  "newest_progress",
   "CheckpointError",
+  "CannotSave",
   "DamagedCheckpoint",
+  "TrainedModel",
+  "load_model",
+  "build_model",
+  "describe_model",
   "Rules",
   "Report",
   "transfer",
@@ -54,6 +80,7 @@ __all__ = [
   "EarlyStopping",
   "run_stage",
   "evaluate",
+  "TerminationFlag",
   "Terminated",
   "NonFiniteLoss",
   # devices

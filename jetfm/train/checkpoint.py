@@ -40,6 +40,10 @@ class CheckpointError(Exception):
   """A checkpoint that cannot be written, read or used here."""
 
 
+class CannotSave(CheckpointError):
+  """The disk is full or not writable. What was saved before is intact."""
+
+
 class DamagedCheckpoint(CheckpointError):
   """A checkpoint whose bytes are not those that were written."""
 
@@ -94,7 +98,7 @@ class Checkpoints:
 
     Those of the same or a later step, of a run that went on from before them, are replaced.
 
-    Raises: CheckpointError when the disk is full or not writable; older checkpoints are intact.
+    Raises: CannotSave when the disk is full or not writable; older checkpoints are intact.
     """
     step = int(state.step)
     items = {"variables": state.variables}
@@ -122,7 +126,7 @@ class Checkpoints:
       before = self.steps()
       newest = f"the checkpoint of step {before[-1]} is intact" if before else "there is none yet"
       free = shutil.disk_usage(self.folder).free / 1e6
-      raise CheckpointError(
+      raise CannotSave(
         f"cannot write the checkpoint of step {step} to {self.folder} ({free:.0f} MB free there): "
         f"{_first_line(error)}; {newest}. Make room and start again: the run resumes by itself"
       ) from error
@@ -186,17 +190,25 @@ def load(folder: str | os.PathLike[str]) -> Loaded:
   """
   folder = pathlib.Path(folder).absolute()
   if not (folder / "description").is_dir():
-    steps = [int(p.name) for p in folder.glob("*") if p.name.isdigit()] if folder.is_dir() else []
-    complete = [s for s in steps if (folder / str(s) / "_CHECKPOINT_METADATA").exists()]
-    if not complete:
+    steps = _complete_steps(folder)
+    if not steps:
       raise CheckpointError(
         f"no checkpoint in {folder}: give the folder 'best' or 'last' of a stage of a run"
       )
-    folder = folder / str(max(complete))
+    folder = folder / str(steps[-1])
   document = _read_document(folder)
   variables = _read_item(folder, "variables", document, None)
   progress = document["progress"]
   return Loaded(progress["step"], variables, document["description"], progress, folder)
+
+
+def newest_progress(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+  """The progress of the newest checkpoint of a folder, None without an undamaged one."""
+  steps = _complete_steps(pathlib.Path(folder))
+  try:
+    return _read_document(pathlib.Path(folder) / str(steps[-1]))["progress"] if steps else None
+  except DamagedCheckpoint:
+    return None
 
 
 def digests(tree: PyTree) -> dict[str, str]:
@@ -205,6 +217,13 @@ def digests(tree: PyTree) -> dict[str, str]:
     path_name(path): _leaf_digest(np.asarray(leaf))
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
+
+
+def _complete_steps(folder: pathlib.Path) -> list[int]:
+  names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+  # The last file that Orbax writes before a checkpoint gets its name.
+  marker = "_CHECKPOINT_METADATA"
+  return sorted(int(name) for name in names if name.isdigit() and (folder / name / marker).exists())
 
 
 def _leaf_digest(array: np.ndarray) -> str:

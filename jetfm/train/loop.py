@@ -124,7 +124,7 @@ def run_stage(
   Raises:
     Terminated when asked to stop, once the state is saved.
     NonFiniteLoss after `max_nonfinite` successive bad steps; nothing is saved then.
-    CheckpointError when saving fails.
+    CannotSave when the disk is full.
     KeyError when the monitored result does not exist.
   """
   schedule, step = stage.schedule, int(state.step)
@@ -149,7 +149,8 @@ def run_stage(
       ended = early.stopped or step >= schedule.steps
       if step > saved and (stopping or ended or schedule.due(schedule.save_every, step)):
         flush()
-        last.save(state, {"early_stopping": early.to_dict()})
+        finished = ended and early.evaluated == step
+        last.save(state, {"early_stopping": early.to_dict(), "finished": finished})
         saved = step
       if stopping and not (ended and early.evaluated == step):
         raise Terminated(f"stage '{stage.name}' was asked to stop at step {step}; it is saved")

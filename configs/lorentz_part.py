@@ -1,0 +1,162 @@
+"""LorentzParT: masked pretraining, then fine-tuning for four tasks.
+
+  python -m launch.train --config=configs/lorentz_part.py:base --workdir=runs/base \\
+      --config.data.directory=datasets/jets
+
+Variants: `base` is the published size (D 128, H 8, L 8, about 2.1 M parameters); `tiny` runs in
+minutes on a laptop. A run is a list of stages; each has its folder in the workdir, with the
+checkpoints `last` (for resuming) and `best` (for use), metrics.jsonl and TensorBoard files. The
+same command goes on with a run that was interrupted. One stage alone, from another run's encoder:
+
+  python -m launch.train --config=configs/lorentz_part.py:base --workdir=runs/tag \\
+      --config.data.directory=datasets/jets --config.stages=classify \\
+      --config.stage.classify.init_from=runs/base/pretrain/best
+
+seed          of parameters, order of the data, masks, augmentations and dropout.
+stages        which stages run, in order, of those in `stage`.
+max_nonfinite successive steps without a finite loss after which a run gives up.
+data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. batch_size: events
+              of a global batch, split into groups of the padded `lengths`. eval_events: at most so
+              many validation events, 0 for all. lanes: streams that a batch joins, a multiple of
+              the number of processes. workers: processes that read ahead (0: threads only).
+encoder       kind: lorentz_part or part; the rest are attributes of its class.
+stage.NAME    tasks: weight and options of each (jetfm/tasks). strategy: full, frozen, partial (last
+              `last_blocks` blocks and what follows), differential (learning rates fall by
+              `rate_decay` per block), class_attention. init_from: a stage of this run, a folder of
+              checkpoints, or '' for a fresh start; rename and fresh: its rules (jetfm/train).
+              augment: rotate_phi, flip_eta. accumulate: global batches per step. remat: keep only
+              one length group's activations in memory. patience: evaluations without improvement
+              of `monitor` before the stage ends, 0 for never; monitor_mode: min or max.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("base", "tiny")
+
+
+def get_config(variant="base"):
+  if variant not in VARIANTS:
+    raise ValueError(f"no variant '{variant}'; there are {', '.join(VARIANTS)}")
+  tiny = variant == "tiny"
+  config = ConfigDict()
+  config.workdir = ""
+  config.seed = 0
+  config.max_nonfinite = 10
+  config.stages = ("pretrain", "classify", "regress", "generate", "super_resolve")
+  config.data = ConfigDict(
+    {
+      "directory": "",
+      "inputs": "kin",
+      "lengths": (32, 64, 128) if tiny else (32, 48, 64, 96, 128),
+      "batch_size": 64 if tiny else 512,
+      "eval_batch_size": 64 if tiny else 512,
+      "eval_events": 2_000 if tiny else 100_000,
+      "lanes": 4,
+      "workers": 0 if tiny else 2,
+    }
+  )
+  config.encoder = ConfigDict(
+    {
+      "kind": "lorentz_part",
+      "width": 32 if tiny else 128,
+      "depth": 2 if tiny else 8,
+      "heads": 4 if tiny else 8,
+      "embed_widths": (32,) if tiny else (128, 512),
+      "pair_widths": (16, 16) if tiny else (64, 64, 64),
+      "frame": "jet",
+      "pair": "part",
+      "scalars": "schema",
+      "mv_out": "equivariant",
+      "dropout": 0.0 if tiny else 0.1,
+      "dtype": "float32",
+      "remat": False,
+    }
+  )
+  pooled = {"heads": 4, "layers": 1} if tiny else {"heads": 8, "layers": 2}
+  cloud = {**pooled, "dropout": 0.0}
+  particles = 64 if tiny else 128
+  pretrain = ("rotate_phi", "flip_eta")
+  stage = config.stage = ConfigDict()
+  stage.pretrain = _stage(
+    tiny,
+    {"masked_particles": {"ratio": 0.3, "masking": "biased", "objective": "conservation"}},
+    augment=pretrain,
+  )
+  stage.classify = _stage(
+    tiny,
+    {"classification": {"smoothing": 0.0, "head_options": {**pooled, "dropout": 0.1}}},
+    strategy="differential",
+    monitor="classification/accuracy",
+    monitor_mode="max",
+  )
+  stage.regress = _stage(
+    tiny,
+    {"regression": {"targets": ("mass", "gen_mass"), "error": "huber", "head_options": pooled}},
+    strategy="partial",
+  )
+  stage.generate = _stage(
+    tiny,
+    {
+      "generation": {
+        "particles": particles,
+        "latent": 32,
+        "condition": "embedding",
+        "beta": 0.1,
+        "warm_up_steps": 50 if tiny else 5_000,
+        "head_options": {**cloud, "width": 32 if tiny else 128},
+      }
+    },
+    strategy="frozen",
+  )
+  stage.super_resolve = _stage(
+    tiny,
+    {"super_resolution": {"given": 30, "particles": particles, "head_options": cloud}},
+    strategy="full",
+    rate=3e-4,
+  )
+  return config
+
+
+def _stage(
+  tiny,
+  tasks,
+  strategy="full",
+  augment=(),
+  rate=1e-3,
+  monitor="loss",
+  monitor_mode="min",
+):
+  pretrain = "masked_particles" in tasks
+  steps = 200 if tiny else 200_000 if pretrain else 50_000
+  return ConfigDict(
+    {
+      "tasks": {name: {"weight": 1.0, **options} for name, options in tasks.items()},
+      "strategy": strategy,
+      "last_blocks": 1 if tiny else 2,
+      "rate_decay": 0.75,
+      "init_from": "" if pretrain else "pretrain",
+      "rename": (("(encoder/.*)", r"\1"), ("heads/.*", "")),
+      "fresh": ("heads/.*",),
+      "augment": augment,
+      "steps": steps,
+      "accumulate": 1,
+      "remat": False,
+      "log_every": 10 if tiny else 100,
+      "eval_every": 100 if tiny else 2_000,
+      "save_every": 100 if tiny else 2_000,
+      "patience": 0,
+      "monitor": monitor,
+      "monitor_mode": monitor_mode,
+      "optimizer": {
+        "rate": rate,
+        "warmup": steps // 20,
+        "final": 0.01,
+        "restarts": 0,
+        "weight_decay": 0.01,
+        "clip": 1.0,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+      },
+    }
+  )
