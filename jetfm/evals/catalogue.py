@@ -59,7 +59,7 @@ METRICS: dict[str, About] = {
   "auc_ovo": About(
     "AUC, one against one",
     "higher",
-    "The same for pairs of classes, averaged over all pairs: the AUC of the ParT paper.",
+    "The same between two classes only, averaged over all pairs: the AUC of the ParT paper.",
   ),
   "ece": About(
     "calibration error",
@@ -68,7 +68,7 @@ METRICS: dict[str, About] = {
     "jets called Higgs with 80 %, 80 % are.",
   ),
   "r2": About(
-    "R2",
+    "R²",
     "higher",
     "Share of the target's variance that the prediction explains: 1 is perfect, 0 no better than "
     "always predicting the mean.",
@@ -114,10 +114,12 @@ METRICS: dict[str, About] = {
   "w1_pt": About(
     "W1 of pT", "lower", "How far pT must be moved on average to match the spectra.", "GeV"
   ),
-  "w1_eta": About("W1 of eta", "lower", "The same for eta."),
-  "w1_phi": About("W1 of phi", "lower", "The same for phi, not wrapped.", "rad"),
-  "w1_energy": About("W1 of E", "lower", "The same for the energy.", "GeV"),
-  "w1_mass": About("W1 of jet mass", "lower", "The same for the mass of jets.", "GeV"),
+  "w1_eta": About("W1 of eta", "lower", "How far eta must be moved on average."),
+  "w1_phi": About("W1 of phi", "lower", "How far phi must be moved, not wrapped.", "rad"),
+  "w1_energy": About("W1 of E", "lower", "How far energies must be moved on average.", "GeV"),
+  "w1_mass": About(
+    "W1 of jet mass", "lower", "How far the masses of jets must be moved on average.", "GeV"
+  ),
   "fpd": About(
     "FPD",
     "lower",
@@ -126,7 +128,7 @@ METRICS: dict[str, About] = {
   "kpd": About(
     "KPD",
     "lower",
-    "Kernel distance of the same polynomials; unbiased, so that it may be below zero.",
+    "Kernel distance of 36 energy flow polynomials of jets; unbiased, so it may be below zero.",
   ),
   "chamfer": About(
     "Chamfer distance",
@@ -175,8 +177,8 @@ METRICS: dict[str, About] = {
   "mlp1": About(
     "linear probe", "higher", "Accuracy of logistic regression on the frozen embedding."
   ),
-  "mlp2": About("2-layer probe", "higher", "The same with one hidden layer."),
-  "mlp3": About("3-layer probe", "higher", "The same with two hidden layers."),
+  "mlp2": About("2-layer probe", "higher", "Accuracy of a network with one hidden layer on it."),
+  "mlp3": About("3-layer probe", "higher", "Accuracy of a network with two hidden layers on it."),
 }
 
 TARGETS = {

@@ -77,6 +77,7 @@ def mlp_probe(
 
     model = MLPClassifier(
       (hidden,) * (layers - 1),
+      batch_size=min(200, max(16, len(train) // 50)),
       early_stopping=True,
       n_iter_no_change=10,
       max_iter=EPOCHS,

@@ -160,7 +160,8 @@ def _runs_table(runs: Sequence[RunResults]) -> str:
 def _table(heads: Sequence[str], rows: Sequence[str], *, text: bool = False) -> str:
   align = ' style="text-align:left"' if text else ""
   head = "".join(f"<th{align}>{_text(h)}</th>" for h in heads)
-  return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+  body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+  return f'<div class="wide"><table>{body}</table></div>'
 
 
 def _cell(label: str, content: str, kind: str = "") -> str:
@@ -174,6 +175,11 @@ def _metrics_table(task: str, runs: Sequence[RunResults], published: Sequence[Pu
     return ""
   shown = [run for run in runs if task in run.tasks]
   columns = [p for p in published if any(m in p.numbers for m in metrics)]
+  compared = {
+    what: label
+    for what, label in (("reference", "chance or floor"), ("baseline", "baseline"))
+    if any(getattr(m, what) is not None for run in shown for m in run.tasks[task].values())
+  }
   rows = []
   for metric in metrics:
     entry = about(metric)
@@ -188,18 +194,17 @@ def _metrics_table(task: str, runs: Sequence[RunResults], published: Sequence[Pu
     for i, (run, m) in enumerate(zip(shown, measured, strict=True)):
       cells.append(_cell(run.name, _measured(m), "best" if i == best else ""))
     first = next((m for m in measured if m is not None), None)
-    cells.append(_cell("chance or floor", _compared(first, "reference")))
-    cells.append(_cell("baseline", _compared(first, "baseline")))
+    cells += [_cell(label, _compared(first, what)) for what, label in compared.items()]
     cells += [_cell(p.name, _quoted(p, metric)) for p in columns]
     rows.append(f"<tr>{''.join(cells)}</tr>")
-  heads = ["metric", *(r.name for r in shown), "chance or floor", "baseline"]
+  heads = ["metric", *(run.name for run in shown), *compared.values()]
   return _table([*heads, *(p.name for p in columns)], rows)
 
 
 def _best(measured: Sequence[Measurement | None], better: str) -> int | None:
-  """Index of the best value, None unless at least two runs have one."""
+  """Index of the best value, None unless two runs differ."""
   values = [(m.value, i) for i, m in enumerate(measured) if m is not None and m.value is not None]
-  if len(values) < 2:
+  if len({value for value, _ in values}) < 2:
     return None
   return (max if better == "higher" else min)(values, key=lambda pair: pair[0])[1]
 
@@ -211,7 +216,7 @@ def _measured(m: Measurement | None) -> str:
     return f"undefined<small>{_text(m.reason)}</small>"
   out = number(m.value, m.error)
   if m.spread is not None:
-    out += f"<small>{m.seeds} seeds, spread {number(m.spread)}</small>"
+    out += f"<small>{m.seeds} seeds, spread\u00a0{m.spread:.2g}</small>"
   return out + (f"<small>{_text(m.note)}</small>" if m.note else "")
 
 
@@ -230,15 +235,13 @@ def _quoted(source: Published, metric: str) -> str:
 
 
 def number(value: float, error: float | None = None) -> str:
-  """A number as text: two digits of its error, or four of its own; e-notation when very small."""
+  """A number as text that never breaks: two digits of its error, or up to four of its own."""
   if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
-    return f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.2g}"
-  leading = error if error else value
-  digits = 2 if error else 4
-  decimals = digits - 1 - math.floor(math.log10(abs(leading))) if leading else 2
-  decimals = min(max(decimals, 0), 6)
-  text = f"{value:.{decimals}f}"
-  return text if error is None else f"{text} ± {error:.{decimals}f}"
+    return f"{value:.3g}" if not error else f"{value:.3g}\u00a0±\u00a0{error:.2g}"
+  if error is None or error == 0:
+    return f"{value:.4g}"
+  decimals = min(max(1 - math.floor(math.log10(error)), 0), 6)
+  return f"{value:.{decimals}f}\u00a0±\u00a0{error:.{decimals}f}"
 
 
 def _figures(task: str, figures: Sequence[ReportFigure]) -> list[str]:

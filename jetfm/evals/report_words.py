@@ -37,7 +37,7 @@ FIGURES = {
   "response": (
     "Regressed mass against truth",
     "Left: each jet's regressed against its true value. Right: their ratio; the band holds the "
-    "central 68 %. A peak at 1 means no bias, its width is the resolution.",
+    "central 68\u00a0%. A peak at 1 means no bias, its width is the resolution.",
   ),
   "spectra": (
     "Generated against true spectra",
@@ -75,9 +75,10 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; vertical-align: top; padding: .4rem .6rem;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
-thead th { border-bottom: 2px solid var(--soft); font-size: .88rem; overflow-wrap: anywhere; }
+thead th { border-bottom: 2px solid var(--soft); font-size: .88rem; }
+.wide { overflow-x: auto; }
 td.metric { min-width: 15rem; }
-td.metric small, td small { display: block; }
+td small { display: block; font-weight: 400; }
 td.best { font-weight: 600; background: var(--tint); }
 td.text { text-align: left; }
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }

@@ -178,7 +178,8 @@ class MassSculpting:
   """Shape of the background's mass before and after a cut on the tagger.
 
   Attributes: edges (K + 1,) in GeV; before, after (K,) of sum 1; distance: Jensen-Shannon, between
-  the two; floor: the mean distance when as many events are kept at random.
+  the two; floor: the mean distance when as many events are kept at random; passed: the effective
+  number (sum w)^2/sum w^2 of background events after the cut.
   """
 
   edges: np.ndarray
@@ -186,6 +187,7 @@ class MassSculpting:
   after: np.ndarray
   distance: float
   floor: float
+  passed: float
 
 
 def mass_sculpting(
@@ -221,4 +223,8 @@ def mass_sculpting(
     kept = rng.permutation(passes)
     by_chance.append(jensen_shannon_distance(before, histogram(mass[kept], edges, weight[kept])))
   distance = jensen_shannon_distance(before, after)
-  return MassSculpting(np.asarray(edges), before, after, distance, float(np.mean(by_chance)))
+  kept = weight[passes]
+  passed = float(kept.sum() ** 2 / np.sum(kept**2))
+  return MassSculpting(
+    np.asarray(edges), before, after, distance, float(np.mean(by_chance)), passed
+  )

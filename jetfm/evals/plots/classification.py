@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from jetfm.evals.metrics.working_points import BinnedEfficiency, MassSculpting, working_point_of
 from jetfm.evals.plots.style import COLOURS, MAP, MARKERS, line_of, new_figure, say_empty, style
 
+FEWEST = 20
+"""Background jets below which the shape of their mass is not drawn."""
+
 
 def roc_figure(
   curves: Mapping[str, tuple[np.ndarray, np.ndarray]], background: str = "QCD"
@@ -100,7 +103,11 @@ def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency]) -> Figure:
 
 
 def sculpting_figure(sculpting: Mapping[str, MassSculpting], background: str = "QCD") -> Figure:
-  """Shape of the background's mass before and after a cut at the working point of each class."""
+  """Shape of the background's mass before and after a cut at the working point of each class.
+
+  The legend gives the Jensen-Shannon distance and its floor. Shapes of fewer than `FEWEST` jets are
+  not drawn; the legend says so.
+  """
   import mplhep
 
   with style():
@@ -111,6 +118,9 @@ def sculpting_figure(sculpting: Mapping[str, MassSculpting], background: str = "
       if i == 0:
         shape = s.before / width
         ax.stairs(shape, s.edges, fill=True, color="#dddddd", label=f"all {background}")
+      if s.passed < FEWEST:
+        ax.plot([], [], " ", label=f"{name}: only {s.passed:.0f} jets pass")
+        continue
       label = f"{name}: {s.distance:.2f} ({s.floor:.2f})"
       mplhep.histplot(
         s.after / width, s.edges, ax=ax, yerr=False, label=label, flow="none", **line_of(i)

@@ -32,7 +32,7 @@ def spectra_figure(
   columns = min(2, len(labels))
   rows = -(-len(labels) // columns)
   with style():
-    figure = new_figure(5.0 * columns, 4.6 * rows)
+    figure = new_figure(4.2 * columns, 4.2 * rows)
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
     for f, (label, log) in enumerate(zip(labels, logarithmic, strict=True)):
       row, column = divmod(f, columns)

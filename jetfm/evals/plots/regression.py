@@ -30,7 +30,7 @@ def response_figure(
   """Regressed against true values (left) and their ratio (right), (B,) each in `unit`."""
   weight, predicted, true = counted(weight, predicted, true)
   with style():
-    figure = new_figure(10.0, 4.6)
+    figure = new_figure(8.8, 4.2)
     left, right = figure.subplots(1, 2)
     image = _density(left, true, predicted, weight, "linear")
     left.set_xlabel(f"true {name} ({unit})")
@@ -73,7 +73,7 @@ def true_predicted_figure(
   """
   weight, true, predicted = counted(weight, true, predicted)
   with style():
-    figure = new_figure(9.0, 7.6)
+    figure = new_figure(7.8, 6.8)
     axes = figure.subplots(2, 2)
     for i, (ax, (label, scale)) in enumerate(zip(axes.flat, PARTICLE_AXES, strict=True)):
       x, y = true[:, i], predicted[:, i]
