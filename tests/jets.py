@@ -42,7 +42,7 @@ def random_jets(n: int, label: str = "QCD", seed: int = 0, mean_particles: float
   share = r.gamma(0.35, 1.0, len(owner)) + 1e-4
   share /= np.bincount(owner, share, n)[owner]
   order = np.lexsort((-share, owner))
-  pt = np.maximum(jet_pt[owner] * share[order], 0.2)
+  pt = 0.2 + jet_pt[owner] * share[order]  # no ties
   width = 0.05 + 0.02 * c
   eta = jet_eta[owner] + r.normal(0, width, len(owner))
   phi = jet_phi[owner] + r.normal(0, width, len(owner))
@@ -86,12 +86,15 @@ def random_jets(n: int, label: str = "QCD", seed: int = 0, mean_particles: float
   }
 
 
-def write_root(path: pathlib.Path, jets: dict[str, Any], tree: str = "tree") -> pathlib.Path:
-  """One ROOT file with these branches."""
+def write_root(
+  path: pathlib.Path, jets: dict[str, Any], tree: str = "tree", basket: int = 1000
+) -> pathlib.Path:
+  """One ROOT file with these branches, `basket` jets in each basket."""
   types = {k: v.type.content if isinstance(v, ak.Array) else v.dtype for k, v in jets.items()}
   with uproot.recreate(path) as file:
     file.mktree(tree, types)
-    file[tree].extend(jets)
+    for start in range(0, len(jets["part_px"]), basket):
+      file[tree].extend({k: v[start : start + basket] for k, v in jets.items()})
   return path
 
 

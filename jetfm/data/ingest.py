@@ -179,6 +179,7 @@ def _scatter_all(
   total = sum(f.entries for f in plan.files)
   reports: list[ScatterReport] = []
   done = 0
+  progress("read", 0, total)
   for job, report in zip(jobs, _run(run, jobs, processes), strict=True):
     reports.append(report)
     done += job.stop - job.start
@@ -218,12 +219,13 @@ def _assemble_all(
   )
   shards: dict[str, list[Shard]] = {name: [] for name in SPLITS}
   moments = []
-  done = 0
+  done, total = 0, sum(r.kept for r in used)
+  progress("write", 0, total)
   for task, (shard, new) in zip(tasks, _run(run_assemble, tasks, processes), strict=True):
     shards[task.split].append(shard)
     moments.append(new)
     done += sum(map(sum, shard.blocks))
-    progress("write", done, sum(r.kept for r in used))
+    progress("write", done, total)
   fitted = merge(moments)
   multiplicity = np.sum([r.multiplicity for r in used], axis=0)
   truncated = np.sum([r.truncated for r in used], axis=0)
@@ -301,8 +303,8 @@ def _run(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -> 
     yield from pool.map(work, jobs)
   except BrokenProcessPool:
     raise DataError(
-      "a worker process died, most likely for lack of memory: use fewer --config.processes or a "
-      "smaller --config.memory_megabytes"
+      "a worker process died: for lack of memory (use fewer --config.processes, or a smaller "
+      "--config.memory_megabytes), or because the calling script has no `if __name__ == '__main__'`"
     ) from None
   finally:
     pool.shutdown(wait=False, cancel_futures=True)

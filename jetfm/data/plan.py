@@ -133,6 +133,7 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
   classes = settings.classes
   next_id = 0
   for file in files:
+    source = None
     try:
       source = open_source(file.path)
       require(source, particle, settings.inputs, _hint(source))
@@ -144,6 +145,9 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
       file.refused = str(error)
       say(f"skipped: {error}")
       continue
+    finally:
+      if source is not None:
+        source.close()
     file.entries, file.splittable = source.entries, source.splittable
     file.first_event_id = next_id
     next_id += source.entries
@@ -154,17 +158,19 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
     raise DataError(f"{next_id} events do not fit a 32-bit number: make several data sets")
   assert classes is not None
 
+  left_out: list[str] = []
+
   def provided(name: str) -> bool:
     without = sum(name not in provides for _, provides in opened)
     if without:
-      say(
-        f"optional column '{name}' (branch '{BRANCHES.get(name, name)}'): missing in {without} of "
-        f"{len(opened)} files, left out of the schema"
-      )
+      branch = BRANCHES.get(name, name)
+      left_out.append(f"{name} (no branch '{branch}' in {without} of {len(opened)} files)")
     return not without
 
   targets = tuple(t for t in TARGETS if t.derived or provided(t.name))
   spectators = tuple(filter(provided, SPECTATORS))
+  if left_out:
+    say(f"left out of the schema: {', '.join(left_out)}")
   schemas = {
     name: jet_schema(name, classes, targets, spectators)
     for name, features in INPUT_SETS.items()

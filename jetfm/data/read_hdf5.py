@@ -41,7 +41,8 @@ class Hdf5Source:
   def __init__(self, path: pathlib.Path):
     self.path = path
     try:
-      self._table = h5py.File(path, "r").get(TABLE)
+      self._file = h5py.File(path, "r")
+      self._table = self._file.get(TABLE)
     except OSError as error:
       raise _damaged(path, error) from None
     if not isinstance(self._table, h5py.Dataset) or not self._table.dtype.names:
@@ -72,6 +73,9 @@ class Hdf5Source:
       label = self._columns(rows, [LABEL])[:, 0].astype(np.int64)
       present = (p4 != 0).any(axis=-1)
       yield from_padded(p4, present, label, len(classes), layout, at, "E_*")
+
+  def close(self) -> None:
+    self._file.close()
 
   def _columns(self, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
     blocks = {self._place[n][0] for n in names}

@@ -105,6 +105,9 @@ class NpzSource:
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
       raise error if isinstance(error, DataError) else _damaged(self.path, error) from None
 
+  def close(self) -> None:
+    self._archive.close()
+
   def _open(self, name: str) -> _Rows:
     return _Rows(self._archive, name)
 

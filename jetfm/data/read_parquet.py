@@ -49,6 +49,9 @@ class ParquetSource:
       yield jagged.to_chunk(ak.from_arrow(batch), layout, classes, start, described)
       start += len(batch)
 
+  def close(self) -> None:
+    self._file.close()
+
 
 def _damaged(path: pathlib.Path, error: Exception) -> DataError:
   return DataError(

@@ -24,15 +24,16 @@ class RootSource:
   def __init__(self, path: pathlib.Path):
     self.path = path
     try:
-      file = uproot.open(path)
-      trees = sorted({k.split(";")[0] for k in file.keys(filter_classname="TTree")})
+      self._file = uproot.open(path)
+      found = self._file.keys(filter_classname="TTree")
+      trees = sorted({k.split(";")[0] for k in found})
     except Exception as error:  # uproot raises many kinds for a damaged file
       raise _damaged(path, error) from None
     name = TREE if TREE in trees else (trees[0] if len(trees) == 1 else None)
     if name is None:
       raise DataError(f"{path}: no tree '{TREE}'; the file has the trees {trees}")
     try:
-      self._tree = file[name]
+      self._tree = self._file[name]
       self.entries = int(self._tree.num_entries)
       self.names = tuple(self._tree.keys())
     except Exception as error:
@@ -56,6 +57,9 @@ class RootSource:
         return
       yield jagged.to_chunk(arrays, layout, classes, start, described)
       start += len(arrays)
+
+  def close(self) -> None:
+    self._file.close()
 
 
 def _damaged(path: pathlib.Path, error: Exception, entry: int | None = None) -> DataError:

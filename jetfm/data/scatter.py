@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -77,22 +78,10 @@ def scatter(
   )
   writer = SpoolWriter(job.spool, layout, keys)
   try:
-    source = open_source(job.path)
-    for chunk in source.chunks(layout, classes, job.start, job.stop, CHUNK_EVENTS):
-      good = _without_faults(chunk, layout, source.p4_names, job, settings, report)
-      events, lost = leading(chunk.events.select(good), settings.edges[-1])
-      report.truncated += (int((lost > 0).sum()), int(lost.sum()))
-      for i in np.flatnonzero(report.integral):
-        report.integral[i] = _small_integers(events.features[:, i])
-      event_id = events.event_id + np.int32(job.first_event_id)
-      events = dataclasses.replace(events, event_id=event_id)
-      split = _splits(chunk.event_number[good], job, settings)
-      np.add.at(report.multiplicity, (split, events.counts), 1)
-      order = mix64(events.event_id, seed64("order", settings.seed))
-      length_class = np.searchsorted(settings.edges, events.counts)
-      bucket = (order >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)
-      key = (split * len(settings.edges) + length_class) * buckets + bucket.astype(np.int64)
-      writer.write(events, order, key)
+    with contextlib.closing(open_source(job.path)) as source:
+      for chunk in source.chunks(layout, classes, job.start, job.stop, CHUNK_EVENTS):
+        good = _without_faults(chunk, layout, source.p4_names, job, settings, report)
+        _scatter_chunk(chunk, good, job, settings, buckets, report, writer)
   except DataError as error:
     if settings.on_bad == "error":
       raise
@@ -100,6 +89,30 @@ def scatter(
   finally:
     report.keys = writer.close()
   return report
+
+
+def _scatter_chunk(
+  chunk: Chunk,
+  good: np.ndarray,
+  job: ScatterJob,
+  settings: Settings,
+  buckets: int,
+  report: ScatterReport,
+  writer: SpoolWriter,
+) -> None:
+  events, lost = leading(chunk.events.select(good), settings.edges[-1])
+  report.truncated += (int((lost > 0).sum()), int(lost.sum()))
+  for i in np.flatnonzero(report.integral):
+    report.integral[i] = _small_integers(events.features[:, i])
+  event_id = events.event_id + np.int32(job.first_event_id)
+  events = dataclasses.replace(events, event_id=event_id)
+  split = _splits(chunk.event_number[good], job, settings)
+  np.add.at(report.multiplicity, (split, events.counts), 1)
+  order = mix64(events.event_id, seed64("order", settings.seed))
+  length_class = np.searchsorted(settings.edges, events.counts)
+  bucket = (order >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)
+  key = (split * len(settings.edges) + length_class) * buckets + bucket.astype(np.int64)
+  writer.write(events, order, key)
 
 
 def _without_faults(

@@ -77,6 +77,10 @@ class Source(Protocol):
     """Entries start .. stop, at most `size` at a time; DataError when the file is damaged."""
     ...
 
+  def close(self) -> None:
+    """Gives the file back."""
+    ...
+
 
 def find_files(patterns: str) -> list[pathlib.Path]:
   """Comma-separated files, directories and globs -> the data files in them, by name.

@@ -1,0 +1,166 @@
+"""A look into a data set: counts, class mix, ranges of values, padding waste."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from jetfm.data.errors import DataError
+from jetfm.data.manifest import SPLITS, Manifest
+from jetfm.data.pipeline import open_dataset
+from jetfm.data.schedule import make_schedule, padding_waste
+from jetfm.schema import Schema
+
+DEFAULT_LENGTHS = (32, 48, 64, 96, 128)
+BATCH_SIZE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """Some jets of one split, particles of all jets one after another.
+
+  Attributes:
+    schema: of the largest input set.
+    values: (P, columns) physical values of the schema's features.
+    particle_label: (P,) class of the jet a particle belongs to.
+    counts, label: (n,) of the jets.
+    targets: (n, targets) in the order of `schema.targets`.
+    jets: of the first jets, (particles, 3) pT, deta, dphi.
+  """
+
+  manifest: Manifest
+  schema: Schema
+  split: str
+  values: np.ndarray
+  particle_label: np.ndarray
+  counts: np.ndarray
+  label: np.ndarray
+  targets: np.ndarray
+  jets: tuple[tuple[int, np.ndarray], ...]
+
+
+def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 200) -> Sample:
+  """Reads at most `max_events` jets of the first split that has any.
+
+  Raises: DataError as `open_dataset` does.
+  """
+  from jetfm.lorentz.kinematics import particle_features
+
+  manifest = Manifest.load(directory)
+  inputs = list(manifest.schemas)[-1]
+  split = next((s for s in SPLITS if manifest.splits[s].num_events), None)
+  if split is None:
+    raise DataError(f"{directory}: no events in any split")
+  dataset = open_dataset(directory, inputs, split, max_events=max_events)
+  loader = dataset.loader(BATCH_SIZE, shuffle=False, epochs=1, lanes=1)
+  parts: dict[str, list[np.ndarray]] = {k: [] for k in ("values", "owner", "counts", "label", "t")}
+  shown: list[tuple[int, np.ndarray]] = []
+  for step in range(len(loader)):
+    for batch in loader[step]:
+      real, mask = batch.weight > 0, batch.mask
+      values = dataset.schema.values(batch.p4, batch.features, mask)
+      targets = dataset.schema.target_values(batch.p4, batch.targets, mask)
+      label, counts = batch.label[real], mask.sum(axis=1)[real]
+      parts["values"].append(np.asarray(values)[mask])
+      parts["owner"].append(np.repeat(label, counts))
+      parts["counts"].append(counts)
+      parts["label"].append(label)
+      parts["t"].append(np.asarray(targets)[real])
+      if len(shown) < jets:
+        flat = np.asarray(particle_features(("pt", "deta", "dphi"), batch.p4, mask))[mask]
+        cuts = np.cumsum(counts)[:-1]
+        shown += zip(label.tolist(), np.split(flat, cuts), strict=len(label) > 0)
+  joined = {k: np.concatenate(v) for k, v in parts.items()}
+  return Sample(
+    manifest,
+    dataset.schema,
+    split,
+    joined["values"],
+    joined["owner"],
+    joined["counts"],
+    joined["label"],
+    joined["t"],
+    tuple(shown),
+  )
+
+
+def describe(directory: str | os.PathLike[str], sample: Sample, verify: bool = False) -> str:
+  """What a data set holds, as text. Raises: DataError when `verify` finds a changed file."""
+  manifest = sample.manifest
+  lines = [f"{directory}", f"  made from {len(manifest.sources)} files; input sets:"]
+  lines += [
+    f"    {name:<8}{len(s.features):>3} features, {s.width} columns"
+    for name, s in manifest.schemas.items()
+  ]
+  dropped = sum(sum(s["drops"].values()) for s in manifest.sources)
+  refused = sum(bool(s["refused"]) for s in manifest.sources)
+  lines += [
+    f"  left out: {dropped:,} jets, {refused} files; cut at {manifest.edges[-1]} particles: "
+    f"{manifest.truncated['events']:,} jets",
+    "",
+    "  class " + "".join(f"{s:>14}" for s in SPLITS),
+  ]
+  counts = [manifest.splits[s].class_counts(len(manifest.classes)) for s in SPLITS]
+  for i, name in enumerate(manifest.classes):
+    row = "".join(f"{c[i]:>8,} {100 * c[i] / max(c.sum(), 1):>3.0f} %" for c in counts)
+    lines.append(f"  {name:<6}{row}")
+  lines.append("  all   " + "".join(f"{c.sum():>8,}      " for c in counts))
+  lines += ["", f"  particles per jet ('{sample.split}')"]
+  lines += _histogram(manifest, sample.split)
+  lines += ["", *_padding(manifest, sample.split)]
+  lines += [
+    "",
+    f"  values of {len(sample.counts):,} jets ('{sample.split}'), physical units",
+    f"  {'':<22}{'unit':<6}{'min':>12}{'1 %':>12}{'median':>12}{'99 %':>12}{'max':>12}",
+  ]
+  lines += [
+    _range(f.name, f.unit, sample.values[:, i]) for i, f in enumerate(sample.schema.features)
+  ]
+  lines += [
+    _range(t.name, t.unit, sample.targets[:, i]) for i, t in enumerate(sample.schema.targets)
+  ]
+  if verify:
+    manifest.verify(directory)
+    lines += ["", "  every shard has the manifest's checksum"]
+  return "\n".join(lines)
+
+
+def _range(name: str, unit: str, x: np.ndarray) -> str:
+  shown = np.quantile(x, (0, 0.01, 0.5, 0.99, 1)) if len(x) else np.full(5, np.nan)
+  return f"  {name:<22}{unit:<6}" + "".join(f"{v:>12.4g}" for v in shown)
+
+
+def _histogram(manifest: Manifest, split: str) -> list[str]:
+  counts = manifest.splits[split].length_counts(manifest.edges)
+  low = (1, *(e + 1 for e in manifest.edges))
+  most = max(*counts, 1)
+  return [
+    f"  {a:>4} -{b:>4}{n:>11,}  {'#' * round(40 * n / most)}"
+    for a, b, n in zip(low, manifest.edges, counts, strict=False)
+  ]
+
+
+def _padding(manifest: Manifest, split: str) -> list[str]:
+  """How much of a batch is padding, with groups and without."""
+  chosen = manifest.splits[split]
+  multiplicity = np.asarray(chosen.multiplicity)
+  counts = np.repeat(np.arange(len(multiplicity)), multiplicity)
+  longest = manifest.edges[-1]
+  groups = tuple(n for n in DEFAULT_LENGTHS if n in manifest.edges)
+  lines = []
+  for lengths in (groups, (longest,)):
+    if not lengths or lengths[-1] < counts.max():
+      continue
+    schedule = make_schedule(
+      chosen.length_counts(manifest.edges), manifest.edges, BATCH_SIZE, lengths
+    )
+    sizes = ", ".join(
+      f"{n} x {size}" for n, size in zip(schedule.lengths, schedule.group_sizes, strict=True)
+    )
+    lines.append(
+      f"  padding: {100 * padding_waste(counts, schedule):.0f} % of the slots in batches of "
+      f"{BATCH_SIZE} (length x jets: {sizes})"
+    )
+  return lines

@@ -1,0 +1,137 @@
+"""Files of jets -> a data set: shuffled block records and a manifest.
+
+  python -m launch.ingest --config.sources=DIR --config.out=DATASET
+  python -m launch.ingest --config.sources='a/*.root,b' --config.out=DATASET --config.processes=8
+  python -m launch.ingest --config.sources=FILE.npz --config.inputs=kin \\
+      --config.classes=QCD,top --config.out=DATASET
+
+  python -m launch.ingest inspect DATASET [--out=DIRECTORY] [--events=N] [--verify]
+
+The first form reads files (see configs/ingest.py for every option) and is done when
+DATASET/manifest.json exists. `inspect` prints what a data set holds: schema, counts, class mix,
+ranges of values, padding waste; with --out it draws histograms and some jets as PNG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from jetfm.data.errors import DataError
+from launch import cli
+from launch.progress import Progress
+
+DEFAULT_CONFIG = "configs/ingest.py"
+
+
+def main(config: Any) -> None:
+  """Runs the ingest that the config describes."""
+  from jetfm.data.ingest import ingest
+  from jetfm.data.jet_schema import JETCLASS
+  from jetfm.data.plan import Settings
+
+  if not config.out:
+    raise cli.UserError("where to? give --config.out=DIRECTORY")
+  names = {"": None, "jetclass": JETCLASS}
+  classes = config.classes
+  sources = {
+    split: patterns
+    for split, patterns in {
+      "": config.sources,
+      "train": config.train,
+      "valid": config.valid,
+      "test": config.test,
+    }.items()
+    if patterns
+  }
+  phases: dict[str, Progress] = {}
+
+  def progress(phase: str, done: int, total: int) -> None:
+    if phase not in phases:
+      for other in phases.values():
+        other.close()
+      phases[phase] = Progress(phase, "jets")
+    phases[phase].update(done, total)
+
+  try:
+    manifest = ingest(
+      sources,
+      config.out,
+      Settings(
+        inputs=config.inputs,
+        classes=names[classes] if classes in names else tuple(classes.split(",")),
+        fractions=tuple(config.fractions),
+        edges=tuple(config.edges),
+        block_events=config.block_events,
+        seed=config.seed,
+        on_bad=config.on_bad,
+        check_names=config.check_names,
+      ),
+      processes=config.processes,
+      memory_megabytes=config.memory_megabytes,
+      overwrite=config.overwrite,
+      progress=progress,
+    )
+  except DataError as error:
+    raise cli.UserError(str(error)) from None
+  finally:
+    for line in phases.values():
+      line.close()
+  _report(manifest, config.out)
+
+
+def _report(manifest: Any, out: str) -> None:
+  for source in manifest.sources:
+    if source["refused"]:
+      print(f"left out: {source['refused']}")
+    for reason, n in source["drops"].items():
+      print(f"left out: {n:,} jets of {source['path']}: {reason}")
+  if manifest.truncated["events"]:
+    print(
+      f"{manifest.truncated['events']:,} jets were longer than {manifest.edges[-1]} and lost their "
+      f"{manifest.truncated['particles']:,} softest particles"
+    )
+  counts = ", ".join(f"{name} {split.num_events:,}" for name, split in manifest.splits.items())
+  print(f"{out}: {counts} jets; input sets {', '.join(manifest.schemas)}")
+
+
+def inspect(argv: list[str]) -> None:
+  """Prints, and draws, what a data set holds."""
+  from jetfm.data.summary import describe, take_sample
+
+  parser = argparse.ArgumentParser(
+    prog="python -m launch.ingest inspect", description="Prints and draws what a data set holds."
+  )
+  parser.add_argument("directory", help="of a data set")
+  parser.add_argument("--out", help="directory for pictures (PNG); none are drawn without it")
+  parser.add_argument("--events", type=int, default=10_000, help="jets to look at in each split")
+  parser.add_argument("--verify", action="store_true", help="compare the checksum of every shard")
+  options = parser.parse_args(argv)
+  try:
+    sample = take_sample(options.directory, options.events)
+    print(describe(options.directory, sample, verify=options.verify))
+    if options.out:
+      from jetfm.data.draw import draw_all
+
+      for path in draw_all(sample, options.out):
+        print(f"drawn: {path}")
+  except (DataError, OSError) as error:
+    raise cli.UserError(str(error)) from None
+
+
+def _main(argv: list[str]) -> None:
+  if argv[1:2] != ["inspect"]:
+    cli.run(main, DEFAULT_CONFIG, argv, __doc__)
+  try:
+    inspect(argv[2:])
+  except cli.UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(cli.EXIT_USAGE)
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(cli.EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+  _main(sys.argv)
