@@ -2,6 +2,14 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+  """Matrices here are small: threads of the linear algebra only wait for each other."""
+  with threadpool_limits(1):
+    yield
 
 
 def make_jets(seed=0, num_jets=200, num_slots=24, soft=1.0):

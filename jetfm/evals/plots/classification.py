@@ -15,22 +15,23 @@ FEWEST = 20
 
 
 def roc_figure(
-  curves: Mapping[str, tuple[np.ndarray, np.ndarray]], background: str = "QCD"
+  curves: Mapping[str, tuple[np.ndarray, np.ndarray] | None], background: str = "QCD"
 ) -> Figure:
   """Background rejection against signal efficiency, one curve per class.
 
   `curves` holds, by class name, background efficiency (P,) and signal efficiency (P,), as
-  `roc_curve` gives them; dots mark the working points. The dotted line is chance.
+  `roc_curve` gives them; markers show the working points, the dotted line chance. A class with None
+  keeps its colour for the other figures and is not drawn.
   """
   with style():
     figure = new_figure(7.2, 5.6)
     ax = figure.subplots()
     top = 10.0
-    for i, (name, (eff_b, eff_s)) in enumerate(curves.items()):
-      some = eff_b > 0
-      if not some.any():
+    for i, (name, curve) in enumerate(curves.items()):
+      if curve is None or not (curve[0] > 0).any():
         continue
-      x, y = np.asarray(eff_s)[some], 1 / np.asarray(eff_b)[some]
+      some = curve[0] > 0
+      x, y = curve[1][some], 1 / curve[0][some]
       top = max(top, y.max())
       ax.plot(x, y, label=name, **line_of(i))
       point = working_point_of(name)
@@ -74,12 +75,17 @@ def _percent(x: float, _position: int) -> str:
   return f"{100 * x:.0f}"
 
 
-def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency]) -> Figure:
-  """Signal efficiency (above) and background rejection (below) in bins of jet pT, by class."""
+def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency | None]) -> Figure:
+  """Signal efficiency (above) and background rejection (below) in bins of jet pT, by class.
+
+  A class with None is not drawn.
+  """
   with style():
     figure = new_figure(7.2, 7.0)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for i, (name, b) in enumerate(binned.items()):
+      if b is None:
+        continue
       centre, half = (b.edges[1:] + b.edges[:-1]) / 2, np.diff(b.edges) / 2
       look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
       look |= {"linestyle": "none", "xerr": half}
@@ -93,7 +99,7 @@ def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency]) -> Figure:
     upper.set_ylabel("signal efficiency")
     upper.set_ylim(0, 1.1)
     lower.set_ylabel(r"rejection $1/\varepsilon_B$")
-    if any((b.background > 0).any() for b in binned.values()):
+    if any(b is not None and (b.background > 0).any() for b in binned.values()):
       lower.set_yscale("log")
     else:
       say_empty(lower, "no background event passes in any bin")
@@ -102,25 +108,28 @@ def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency]) -> Figure:
     return figure
 
 
-def sculpting_figure(sculpting: Mapping[str, MassSculpting], background: str = "QCD") -> Figure:
+def sculpting_figure(
+  sculpting: Mapping[str, MassSculpting | None], background: str = "QCD"
+) -> Figure:
   """Shape of the background's mass before and after a cut at the working point of each class.
 
   The legend gives the Jensen-Shannon distance and its floor. Shapes of fewer than `FEWEST` jets are
-  not drawn; the legend says so.
+  not drawn; the legend says so. None stands for a class of which no background jet passes.
   """
   import mplhep
 
   with style():
     figure = new_figure(8.2, 5.4)
     ax = figure.subplots()
+    for s in [s for s in sculpting.values() if s is not None][:1]:
+      shape = s.before / np.diff(s.edges)
+      ax.stairs(shape, s.edges, fill=True, color="#dddddd", label=f"all {background}")
     for i, (name, s) in enumerate(sculpting.items()):
-      width = np.diff(s.edges)
-      if i == 0:
-        shape = s.before / width
-        ax.stairs(shape, s.edges, fill=True, color="#dddddd", label=f"all {background}")
-      if s.passed < FEWEST:
-        ax.plot([], [], " ", label=f"{name}: only {s.passed:.0f} jets pass")
+      if s is None or s.passed < FEWEST:
+        count = "no" if s is None else f"only {s.passed:.0f}"
+        ax.plot([], [], " ", label=f"{name}: {count} {background} passes")
         continue
+      width = np.diff(s.edges)
       label = f"{name}: {s.distance:.2f} ({s.floor:.2f})"
       mplhep.histplot(
         s.after / width, s.edges, ax=ax, yerr=False, label=label, flow="none", **line_of(i)

@@ -13,6 +13,7 @@ import matplotlib
 import mplhep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLOURS = (
   "#3f90da",
@@ -73,7 +74,7 @@ def style() -> Iterator[None]:
 
 def new_figure(width: float = 6.4, height: float = 5.0) -> Figure:
   """An empty figure of this size in inches, laid out so that labels never overlap."""
-  return Figure(figsize=(width, height), layout="constrained")
+  return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
 
 
 def line_of(i: int) -> dict:
