@@ -49,7 +49,7 @@ class Hdf5Source:
       raise DataError(f"{path}: no pandas table '{TABLE}'; expected the top tagging layout")
     self.entries = int(self._table.shape[0])
     self._place: dict[str, tuple[str, int]] = {}
-    for block in self._table.dtype.names:
+    for block in (n for n in self._table.dtype.names if n.startswith("values_block")):
       for i, name in enumerate(_strings(self._table.attrs.get(f"{block}_kind", b""))):
         self._place[name] = (block, i)
     self.names = tuple(self._place)

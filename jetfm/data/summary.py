@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+import jax
 import numpy as np
 
 from jetfm.data.errors import DataError
@@ -54,28 +55,37 @@ def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 
   if split is None:
     raise DataError(f"{directory}: no events in any split")
   dataset = open_dataset(directory, inputs, split, max_events=max_events)
-  loader = dataset.loader(BATCH_SIZE, shuffle=False, epochs=1, lanes=1)
+  schema = dataset.schema
+
+  @jax.jit
+  def compute(batch):
+    return (
+      schema.values(batch.p4, batch.features, batch.mask),
+      schema.target_values(batch.p4, batch.targets, batch.mask),
+      particle_features(("pt", "deta", "dphi"), batch.p4, batch.mask),
+    )
+
+  # One length, so that one shape is compiled.
+  loader = dataset.loader(256, manifest.edges[-1:], shuffle=False, epochs=1, lanes=1)
   parts: dict[str, list[np.ndarray]] = {k: [] for k in ("values", "owner", "counts", "label", "t")}
   shown: list[tuple[int, np.ndarray]] = []
   for step in range(len(loader)):
-    for batch in loader[step]:
-      real, mask = batch.weight > 0, batch.mask
-      values = dataset.schema.values(batch.p4, batch.features, mask)
-      targets = dataset.schema.target_values(batch.p4, batch.targets, mask)
-      label, counts = batch.label[real], mask.sum(axis=1)[real]
-      parts["values"].append(np.asarray(values)[mask])
-      parts["owner"].append(np.repeat(label, counts))
-      parts["counts"].append(counts)
-      parts["label"].append(label)
-      parts["t"].append(np.asarray(targets)[real])
-      if len(shown) < jets:
-        flat = np.asarray(particle_features(("pt", "deta", "dphi"), batch.p4, mask))[mask]
-        cuts = np.cumsum(counts)[:-1]
-        shown += zip(label.tolist(), np.split(flat, cuts), strict=len(label) > 0)
+    (batch,) = loader[step]
+    real, mask = batch.weight > 0, batch.mask
+    values, targets, coordinates = map(np.asarray, compute(batch))
+    label, counts = batch.label[real], mask.sum(axis=1)[real]
+    parts["values"].append(values[mask])
+    parts["owner"].append(np.repeat(label, counts))
+    parts["counts"].append(counts)
+    parts["label"].append(label)
+    parts["t"].append(targets[real])
+    if len(shown) < jets:
+      pieces = np.split(coordinates[mask], np.cumsum(counts)[:-1])
+      shown += zip(label.tolist(), pieces, strict=True)
   joined = {k: np.concatenate(v) for k, v in parts.items()}
   return Sample(
     manifest,
-    dataset.schema,
+    schema,
     split,
     joined["values"],
     joined["owner"],
