@@ -235,13 +235,20 @@ def _quoted(source: Published, metric: str) -> str:
 
 
 def number(value: float, error: float | None = None) -> str:
-  """A number as text that never breaks: two digits of its error, or up to four of its own."""
+  """A number as text: two digits of its error, or up to four of its own.
+
+  No-break spaces and true minus signs keep it on one line.
+  """
+  return _digits(value, error).replace(" ", "\u00a0").replace("-", "\u2212")
+
+
+def _digits(value: float, error: float | None) -> str:
   if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
-    return f"{value:.3g}" if not error else f"{value:.3g}\u00a0±\u00a0{error:.2g}"
+    return f"{value:.3g}" if not error else f"{value:.3g} ± {error:.2g}"
   if error is None or error == 0:
     return f"{value:.4g}"
   decimals = min(max(1 - math.floor(math.log10(error)), 0), 6)
-  return f"{value:.{decimals}f}\u00a0±\u00a0{error:.{decimals}f}"
+  return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _figures(task: str, figures: Sequence[ReportFigure]) -> list[str]:

@@ -85,7 +85,7 @@ td.text { text-align: left; }
 figure { margin: 0; break-inside: avoid; max-width: 46rem; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { font-size: .88rem; color: var(--soft); }
-@media (max-width: 700px) {
+@media screen and (max-width: 700px) {
   body { padding: .6rem .8rem 2rem; }
   .figures { grid-template-columns: 1fr; }
   table, tbody, tr, td { display: block; width: 100%; }
@@ -105,6 +105,14 @@ figcaption { font-size: .88rem; color: var(--soft); }
   nav { display: none; }
   h2, h3 { break-after: avoid; }
   tr { break-inside: avoid; }
+  h3 + p { break-after: avoid; }
+  .wide { overflow: visible; }
+  table { font-size: 8.5pt; }
+  thead { display: table-header-group; }
+  th, td { padding: .25rem .3rem; }
+  td.metric { min-width: 8rem; }
+  td small { font-size: 7pt; }
   .figures { grid-template-columns: repeat(auto-fit, minmax(8cm, 1fr)); }
+  figure { max-width: 12cm; }
 }
 """

@@ -27,7 +27,7 @@ def connected_graphs(num_edges: int) -> tuple[Graph, ...]:
   """
   if num_edges == 1:
     return (((0, 1),),)
-  found = set()
+  found: set[Graph] = set()
   for graph in connected_graphs(num_edges - 1):
     size = 1 + max(max(edge) for edge in graph)
     pairs = itertools.combinations(range(size + 1), 2)
@@ -77,7 +77,7 @@ def energy_flow_polynomials(
     step = max(1, CHUNK_ELEMENTS // max(int(number[order[start]]), 1) ** 2)
     rows = order[start : start + step]
     slots = max(int(number[rows[-1]]), 1)
-    out[rows] = _chunk(*(a[rows, :slots] for a in (pt, eta, phi)), max_edges)
+    out[rows] = _chunk(pt[rows, :slots], eta[rows, :slots], phi[rows, :slots], max_edges)
     start += step
   return out
 

@@ -6,7 +6,8 @@ define come back without a value and with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from jetfm.evals.metrics.measurement import (
   bootstrap_error,
   measure,
 )
-from jetfm.evals.metrics.particles import RELATIVE, jet_mass, particle_coordinates
+from jetfm.evals.metrics.particles import COORDINATES, RELATIVE, jet_mass, particle_coordinates
 from jetfm.evals.metrics.weighting import counted, weighted_mean, weighted_std
 
 Results = dict[str, Measurement]
@@ -76,8 +77,8 @@ def classification_summary(
     ("auc_ovo", cls.auc_ovo, chance["auc"]),
   ):
     out[name] = measure(
-      lambda metric=metric: metric(probabilities, label, weight),
-      error=_bootstrap(lambda w, m=metric: m(probabilities, label, w), weight, bootstrap),
+      functools.partial(metric, probabilities, label, weight),
+      error=_bootstrap(functools.partial(metric, probabilities, label), weight, bootstrap),
       **guess(level),
     )
   out["ece"] = measure(
@@ -193,19 +194,18 @@ def generation_summary(
   halves = gen.flat_particles(*first[:3]), gen.flat_particles(*second[:3])
   trivial = gen.flat_particles(*baseline) if baseline is not None else None
   out: Results = {}
-  for name, metric in (
-    ("mmd", lambda x, y: gen.generation_mmd(x, y, seed=seed)),
-    ("pt_kl", gen.generation_kl),
-    ("histogram_mse", gen.generation_histogram_mse),
-    *(
-      (f"w1_{f}", lambda x, y, i=i: _w1_feature(x, y, i))
-      for i, f in enumerate(("pt", "eta", "phi", "energy"))
-    ),
-  ):
-    about = {"reference": metric(*halves), "reference_kind": "floor"}
+  distances: dict[str, Callable[[gen.Particles, gen.Particles], float]] = {
+    "mmd": functools.partial(gen.generation_mmd, seed=seed),
+    "pt_kl": gen.generation_kl,
+    "histogram_mse": gen.generation_histogram_mse,
+  }
+  for i, feature in enumerate(COORDINATES):
+    distances[f"w1_{feature}"] = functools.partial(_w1_feature, i)
+  for name, metric in distances.items():
+    about: dict = {"reference": metric(*halves), "reference_kind": "floor"}
     if trivial is not None:
       about |= {"baseline": metric(sides[0], trivial), "baseline_kind": "histogram sampling"}
-    out[name] = measure(lambda metric=metric: metric(*sides), **about)
+    out[name] = measure(functools.partial(metric, *sides), **about)
   mass, generated_mass = (
     jet_mass(true_p4, true_mask),
     jet_mass(generated_p4, generated_mask),
@@ -221,7 +221,7 @@ def generation_summary(
   return out
 
 
-def _w1_feature(x: gen.Particles, y: gen.Particles, i: int) -> float:
+def _w1_feature(i: int, x: gen.Particles, y: gen.Particles) -> float:
   return wasserstein_1d(x.values[:, i], y.values[:, i], x.weight, y.weight)
 
 
@@ -291,7 +291,8 @@ def super_resolution_summary(
     per_jet = {kind: metric(*candidates[kind], origin[kind]) for kind in candidates}
     about: dict = {"baseline_kind": "copied input", "reference_kind": "another jet"}
     for kind in ("baseline", "reference"):
-      about[kind] = _or_none(lambda x=per_jet[kind]: _mean_over_jets(x, weight)[0])
+      some = np.isfinite(per_jet[kind])
+      about[kind] = weighted_mean(per_jet[kind][some], weight[some]) if some.any() else None
     try:
       about["value"], about["error"] = _mean_over_jets(per_jet["value"], weight)
       empty = int(np.isnan(per_jet["value"]).sum())

@@ -6,6 +6,7 @@ Everything here is binary: a score, larger for signal, of signal and of backgrou
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def background_rejection(
   Chance is 1/e_S. Undefined, with a 95 % lower limit in the reason, when no background event
   passes; and without signal or background.
   """
-  chance = {"reference": 1 / signal_efficiency, "reference_kind": "chance"}
+  chance: dict[str, Any] = {"reference": 1 / signal_efficiency, "reference_kind": "chance"}
   is_signal = np.asarray(is_signal, bool)
   weight = np.ones(len(is_signal)) if weight is None else np.asarray(weight, np.float64)
   for kind, some in (("signal", is_signal), ("background", ~is_signal)):
@@ -163,7 +164,7 @@ def binned_efficiency(
   cut = threshold_at(score[is_signal], signal_efficiency, weight[is_signal])
   where = np.searchsorted(edges, variable, side="right") - 1
   where[variable == edges[-1]] = len(edges) - 2
-  columns = []
+  columns: list[tuple[float, ...]] = []
   for kind in (is_signal, ~is_signal):
     rows = [kind & (where == k) for k in range(len(edges) - 1)]
     columns += zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,10 +29,13 @@ def roc_figure(
     ax = figure.subplots()
     top = 10.0
     for i, (name, curve) in enumerate(curves.items()):
-      if curve is None or not (curve[0] > 0).any():
+      if curve is None:
         continue
-      some = curve[0] > 0
-      x, y = curve[1][some], 1 / curve[0][some]
+      eff_b: np.ndarray = np.asarray(curve[0])
+      eff_s: np.ndarray = np.asarray(curve[1])
+      x, y = eff_s[eff_b > 0], 1 / eff_b[eff_b > 0]
+      if not len(x):
+        continue
       top = max(top, y.max())
       ax.plot(x, y, label=name, **line_of(i))
       point = working_point_of(name)
@@ -55,7 +59,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     figure = new_figure(7.6, 6.6)
     ax = figure.subplots()
     image = ax.imshow(share, cmap=MAP, vmin=0, vmax=1)
-    ticks = np.arange(len(classes))
+    ticks = range(len(classes))
     ax.set_xticks(ticks, classes, rotation=60, ha="right", rotation_mode="anchor")
     ax.set_yticks(ticks, classes)
     ax.tick_params(which="both", length=0)
@@ -87,7 +91,10 @@ def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency | None]) -> Figur
       if b is None:
         continue
       centre, half = (b.edges[1:] + b.edges[:-1]) / 2, np.diff(b.edges) / 2
-      look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+      look: dict[str, Any] = {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i % len(MARKERS)],
+      }
       look |= {"linestyle": "none", "xerr": half}
       upper.errorbar(centre, b.signal, yerr=b.signal_error, label=name, **look)
       some = b.background > 0
@@ -121,9 +128,12 @@ def sculpting_figure(
   with style():
     figure = new_figure(8.2, 5.4)
     ax = figure.subplots()
-    for s in [s for s in sculpting.values() if s is not None][:1]:
-      shape = s.before / np.diff(s.edges)
-      ax.stairs(shape, s.edges, fill=True, color="#dddddd", label=f"all {background}")
+    first = next((s for s in sculpting.values() if s is not None), None)
+    if first is not None:
+      shape = first.before / np.diff(first.edges)
+      ax.stairs(shape, first.edges, fill=True, color="#dddddd", label=f"all {background}")
+    else:
+      say_empty(ax, f"no {background} passes any working point")
     for i, (name, s) in enumerate(sculpting.items()):
       if s is None or s.passed < FEWEST:
         count = "no" if s is None else f"only {s.passed:.0f}"

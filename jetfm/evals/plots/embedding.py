@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,6 +28,11 @@ def embedding_map(embedding: np.ndarray, *, seed: int = 0, perplexity: float = 3
   return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(scaled)
 
 
+def _look(c: int) -> dict[str, Any]:
+  look = {"color": COLOURS[c % len(COLOURS)], "marker": MARKERS[c % len(MARKERS)]}
+  return look | {"edgecolor": "#333333", "linewidth": 0.3}
+
+
 def embedding_figure(positions: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> Figure:
   """Scatter of positions (B, 2), colour and marker by class, label (B,)."""
   with style():
@@ -37,18 +43,11 @@ def embedding_figure(positions: np.ndarray, label: np.ndarray, classes: Sequence
     for part in np.array_split(order, 8):
       for c in range(len(classes)):
         rows = part[label[part] == c]
-        ax.scatter(
-          *positions[rows].T,
-          s=14,
-          color=COLOURS[c % len(COLOURS)],
-          marker=MARKERS[c % len(MARKERS)],
-          alpha=0.75,
-          linewidth=0,
-        )
+        x, y = positions[rows].T
+        ax.scatter(x, y, s=22, alpha=0.85, **_look(c))
     for c, name in enumerate(classes):
       if (label == c).any():
-        look = {"color": COLOURS[c % len(COLOURS)], "marker": MARKERS[c % len(MARKERS)]}
-        ax.scatter([], [], s=50, label=name, **look)
+        ax.scatter([], [], s=50, label=name, **_look(c))
     ax.set(xticks=[], yticks=[])
     ax.minorticks_off()
     ax.set_xlabel("t-SNE 1")

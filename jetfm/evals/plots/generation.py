@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -78,7 +79,10 @@ def _spectrum(
   )
   band = np.divide(error, expected, where=expected > 0, out=np.zeros_like(error))
   lower.stairs(1 + band, edges, baseline=1 - band, fill=True, color="#cccccc")
-  looks = ({"color": PREDICTED, "linestyle": "-"}, {"color": OTHER, "linestyle": "--"})
+  looks: tuple[dict[str, Any], ...] = (
+    {"color": PREDICTED, "linestyle": "-"},
+    {"color": OTHER, "linestyle": "--"},
+  )
   for (name, sample), look in zip(samples.items(), looks, strict=False):
     values, _ = shape(sample)
     mplhep.histplot(values, edges, ax=upper, yerr=False, label=name, flow="none", **look)

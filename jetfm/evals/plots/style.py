@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 import mplhep
@@ -40,7 +41,7 @@ TRUE, PREDICTED, OTHER = "#1a1a1a", "#3f90da", "#e76300"
 MAP = "cividis"
 """For densities: even in brightness, readable in grey."""
 
-_SIZES = {
+_SIZES: dict[str, Any] = {
   "font.size": 15,
   "axes.labelsize": 15,
   "axes.titlesize": 14,
@@ -67,8 +68,9 @@ _SIZES = {
 @contextlib.contextmanager
 def style() -> Iterator[None]:
   """The look, inside a with block; matplotlib's settings are as before after it."""
-  base = {k: v for k, v in mplhep.style.ROOT.items() if k in matplotlib.rcParams}
-  with matplotlib.rc_context({**base, **_SIZES}):
+  base: dict[str, Any] = {k: v for k, v in mplhep.style.ROOT.items() if k in matplotlib.rcParams}
+  settings: Any = base | _SIZES
+  with matplotlib.rc_context(settings):
     yield
 
 
@@ -77,7 +79,7 @@ def new_figure(width: float = 6.4, height: float = 5.0) -> Figure:
   return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
 
 
-def line_of(i: int) -> dict:
+def line_of(i: int) -> dict[str, Any]:
   """Colour and line style of curve i: twenty combinations differ in at least one."""
   return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
 
