@@ -59,8 +59,8 @@ class Jets:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     constituents = self.constituents[np.repeat(self.offsets[index], counts) + within]
-    momenta = (getattr(self, name)[index] for name in ("px", "py", "pz", "energy"))
-    return Jets(self.event[index], *momenta, offsets, constituents)
+    momenta = {name: getattr(self, name)[index] for name in ("px", "py", "pz", "energy")}
+    return Jets(self.event[index], **momenta, offsets=offsets, constituents=constituents)
 
 
 def cluster(objects: FlowObjects | Particles, events: int, pt_min: float) -> Jets:
@@ -76,9 +76,11 @@ def cluster(objects: FlowObjects | Particles, events: int, pt_min: float) -> Jet
   jet_offsets = np.asarray(per_jet.offsets.data)
   # The buffer has room for every particle of the events; only its front is filled.
   local = np.asarray(per_jet.content.data)[: jet_offsets[-1]]
-  momenta = (np.asarray(found.content.content(name).data) for name in ("px", "py", "pz", "E"))
   places = local + np.repeat(offsets[event], np.diff(jet_offsets))
-  return Jets(event, *momenta, jet_offsets, places)
+  px, py, pz, energy = (
+    np.asarray(found.content.content(name).data) for name in ("px", "py", "pz", "E")
+  )
+  return Jets(event, px, py, pz, energy, jet_offsets, places)
 
 
 def substructure(objects: FlowObjects, jets: Jets) -> tuple[np.ndarray, np.ndarray]:

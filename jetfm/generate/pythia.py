@@ -84,27 +84,43 @@ def _flat(listing: Any) -> EventRecords:
   """Pythia's awkward layout -> flat arrays, without copying what needs no change."""
   offsets = np.asarray(listing.offsets.data)
   entries = listing.content
-  column = {name: np.asarray(entries.content(name).data) for name in ("id", "status", "m")}
-  momentum = entries.content("p")
-  px, py, pz, energy = (np.asarray(momentum.content(name).data) for name in ("px", "py", "pz", "e"))
+
+  def column(name: str) -> np.ndarray:
+    return np.asarray(entries.content(name).data)
 
   # Most particles of the hard process have no vertex: they are made at the origin.
   vertex = entries.content("vProd")
   place = np.asarray(vertex.index.data)
-  has_vertex = place >= 0
-  xyz = []
-  for name in ("px", "py", "pz"):
+  has_vertex = np.flatnonzero(place >= 0)
+
+  def position(name: str) -> np.ndarray:
     values = np.zeros(len(place))
     values[has_vertex] = np.asarray(vertex.content.content(name).data)[place[has_vertex]]
-    xyz.append(values)
+    return values
 
   first = np.repeat(offsets[:-1], np.diff(offsets))
-  daughters = []
-  for name in ("daughter1", "daughter2"):
-    local = np.asarray(entries.content(name).data)
-    daughters.append(np.where(local > 0, local + first, -1))
+
+  def daughter(name: str) -> np.ndarray:
+    local = column(name)
+    return np.where(local > 0, local + first, -1)
+
+  momentum = entries.content("p")
+  px, py, pz, energy = (np.asarray(momentum.content(name).data) for name in ("px", "py", "pz", "e"))
   return EventRecords(
-    offsets, column["id"], column["status"], *daughters, px, py, pz, energy, column["m"], *xyz
+    offsets,
+    pid=column("id"),
+    status=column("status"),
+    daughter1=daughter("daughter1"),
+    daughter2=daughter("daughter2"),
+    px=px,
+    py=py,
+    pz=pz,
+    energy=energy,
+    mass=column("m"),
+    # Pythia's four-vectors of positions use the names of momenta.
+    x=position("px"),
+    y=position("py"),
+    z=position("pz"),
   )
 
 

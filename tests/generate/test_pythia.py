@@ -87,18 +87,18 @@ def test_unknown_setting_is_an_error():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["QCD", "Hbb", "Tbl"])
+@pytest.mark.parametrize("name", ["QCD", "Tbl"])
 def test_veto_loses_hardly_any_jet(name):
   process = PROCESSES[name]
   hooks = veto_class()(process, armed=False)
   generator = pythia.Generator((*COMMON_SETTINGS, *process.settings[0]), 11, hooks)
-  records = generator.next_events(800)
-  assert len(hooks.decisions) == 800
+  records = generator.next_events(600)
+  assert len(hooks.decisions) == 600
   vetoed = np.array(hooks.decisions)
   objects = simulate(np.random.default_rng(0), pythia.visible_particles(records))
   jets, _, _ = select(objects, records, process)
   assert len(jets) > 100 and vetoed.mean() > 0.05
-  # Expected are a few per mille; 3 % would be six jets of the 200.
+  # Expected are a few per mille, less than one jet.
   assert vetoed[jets.event].mean() < 0.03
 
 
