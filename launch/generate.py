@@ -47,12 +47,15 @@ def main(config: Any) -> None:
     raise cli.UserError(
       f"package '{error.name}' is missing: pip install 'jetfm[generate]'"
     ) from None
-  except (OutputError, PermissionError, NotADirectoryError, FileExistsError) as error:
+  except OutputError as error:
     raise cli.UserError(str(error)) from None
+  except OSError as error:
+    raise cli.UserError(f"cannot write to '{out}': {error.strerror or error}") from None
   finally:
     progress.close()
   kept = f" ({len(files) - len(made)} were there already)" if len(made) < len(files) else ""
-  print(f"{sum(file.jets for file in files):,} jets in {len(files)} files{kept}: {out}")
+  count = "1 file" if len(files) == 1 else f"{len(files)} files"
+  print(f"{sum(file.jets for file in files):,} jets in {count}{kept}: {out}")
 
 
 def checked_classes(names: Any) -> list[str]:
