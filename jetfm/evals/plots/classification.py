@@ -31,9 +31,8 @@ def roc_figure(
     for i, (name, curve) in enumerate(curves.items()):
       if curve is None:
         continue
-      eff_b: np.ndarray = np.asarray(curve[0])
-      eff_s: np.ndarray = np.asarray(curve[1])
-      x, y = eff_s[eff_b > 0], 1 / eff_b[eff_b > 0]
+      some = np.flatnonzero(curve[0])
+      x, y = curve[1][some], 1 / curve[0][some]
       if not len(x):
         continue
       top = max(top, y.max())
