@@ -38,7 +38,7 @@ def roc_figure(
       top = max(top, y.max())
       ax.plot(x, y, label=name, **line_of(i))
       point = working_point_of(name)
-      at = min(np.searchsorted(x, point), len(x) - 1)
+      at = min(int(np.searchsorted(x, point)), len(x) - 1)
       if abs(x[at] - point) < 0.05:
         ax.plot(x[at], y[at], MARKERS[i % len(MARKERS)], color=COLOURS[i % len(COLOURS)])
     grid = np.linspace(0.01, 1, 100)
