@@ -90,6 +90,11 @@ def run_stage(
   weighted = [(task, stage.weights[name]) for name, task in tasks.items()]
   mesh = train.data_mesh()
   batches, validation = _iterators(plan, stage, train_data, valid_data)
+  document = {"model": description, "stage": stage.name, "settings": stage.settings}
+  last = train.Checkpoints(folder / "last", document)
+  best = train.Checkpoints(folder / "best", document, keep=1, optimizer=False)
+  transfers = stage.init_from and not last.steps()
+  source = train.load(_source(plan, stage)) if transfers else None
 
   key = named_key(jax.random.key(plan.seed), stage.name)
   variables = _fresh(model, tasks, key, train_data, plan)
@@ -97,9 +102,6 @@ def run_stage(
   optimizer = train.make_optimizer(
     stage.optimizer, stage.schedule.steps, train.trained_labels(labels), strategy.rates
   )
-  document = {"model": description, "stage": stage.name, "settings": stage.settings}
-  last = train.Checkpoints(folder / "last", document)
-  best = train.Checkpoints(folder / "best", document, keep=1, optimizer=False)
   early = train.EarlyStopping(stage.monitor, stage.largest, stage.patience)
   state = train.replicate(train.create(variables, optimizer, labels, key), mesh)
 
@@ -107,11 +109,10 @@ def run_stage(
     state, progress = found
     early = early.resumed(progress["early_stopping"])
     _say(f"{stage.name}: resumed at step {int(state.step)} from {last.folder}")
-  elif stage.init_from:
-    loaded = train.load(_source(plan, stage))
-    variables, report = train.transfer(loaded.variables, variables, stage.rules)
+  elif source is not None:
+    variables, report = train.transfer(source.variables, variables, stage.rules)
     state = train.replicate(train.create(variables, optimizer, labels, key), mesh)
-    _say(f"{stage.name}: starts from {loaded.folder}\n{report}")
+    _say(f"{stage.name}: starts from {source.folder}\n{report}")
   else:
     _say(f"{stage.name}: starts fresh")
   _say(_sizes(state, labels))

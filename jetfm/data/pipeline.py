@@ -12,9 +12,11 @@ no more state than the number of the next step.
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import pathlib
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -278,5 +280,20 @@ class Loader:
       grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
     )
     if workers:
-      dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+      dataset = dataset.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_end_with_parent
+      )
     return dataset
+
+
+def _end_with_parent(index: int, count: int) -> None:
+  """Ends a worker whose parent was killed: it would wait forever, and keep its memory."""
+  del index, count
+  parent = multiprocessing.parent_process()
+
+  def watch() -> None:
+    if parent is not None:
+      parent.join()
+      os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()

@@ -169,6 +169,8 @@ def run_stage(
       writers.progress.update(step, events, shown)
   finally:
     writers.close()
+    if hasattr(batches, "close"):  # an iterator with worker processes
+      batches.close()
 
 
 def evaluate(
