@@ -134,10 +134,8 @@ class Encoder(nn.Module):
     mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
     rank_code = self.param("rank_code", nn.initializers.normal(0.02), (self.max_rank, self.width))
     if visible.hidden is not None:
-      code = rank_code[jnp.minimum(visible.rank, self.max_rank - 1)]
-      tokens = jnp.where(
-        visible.hidden[..., None], (mask_token + code).astype(tokens.dtype), tokens
-      )
+      code = mask_token + jnp.take(rank_code, visible.rank, axis=0, mode="clip")
+      tokens = jnp.where(visible.hidden[..., None], code.astype(tokens.dtype), tokens)
     tokens = jnp.where(visible.mask[..., None], tokens, 0)
 
     bias = None

@@ -44,6 +44,8 @@ class RegressionHead(nn.Module):
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
     x = self.pooling(encoded.tokens, encoded.mask, deterministic=deterministic)
     x = self.output(x, deterministic=deterministic)
+    if self.is_initializing():
+      self.target_scale(x)  # Linen sets up what is called: without this, no constants
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
   def standardise(self, values: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """The pair bias: every implementation keeps the contract of its docstring."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,9 +37,7 @@ def weights(kind, seed=0):
   rng = np.random.default_rng(seed)
   sizes = (len(PAIR_KINDS[kind].mean), WIDTH, WIDTH, H)
   return PairBiasWeights(
-    kernels=tuple(
-      rng.normal(size=(a, b)) / np.sqrt(a) for a, b in zip(sizes, sizes[1:], strict=False)
-    ),
+    kernels=tuple(rng.normal(size=(a, b)) / np.sqrt(a) for a, b in itertools.pairwise(sizes)),
     biases=tuple(rng.normal(size=b) for b in sizes[1:]),
     scales=tuple(rng.uniform(0.5, 2, size=b) for b in sizes[1:-1]),
     hidden=rng.normal(size=H),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from jetfm.typing import Batch
 
 SIZES = {
   "width": 16,
-  "depth": 2,
+  "depth": 1,
   "heads": 2,
   "mlp_ratio": 2,
   "embed_widths": (16,),
@@ -29,6 +30,33 @@ def schema():
   """Input set `full`, with targets that are standardised."""
   targets = {name: (100.0, 30.0) for name in ("mass", "seed_mass", "gen_mass")}
   return jet_schema("full").fitted(targets)
+
+
+@pytest.fixture(scope="session")
+def initialise():
+  """initialise(module, *args, seed=0) -> variables of the shapes of `module.init`, in float32.
+
+  Random numbers of order one, biases included: a law that holds for zero biases only is none.
+  Compiling `init` itself would cost more than the gradient of the model.
+  """
+
+  def fill(path, leaf, rng):
+    collection, *_, name = (key.key for key in path)
+    noise = rng.normal(size=leaf.shape).astype(np.float32)
+    if collection == "constants":
+      return np.full(leaf.shape, name == "std", np.float32)
+    if "scale" in name:
+      return 1 + 0.1 * noise
+    if "kernel" in name:
+      return noise / leaf.shape[0] ** 0.5
+    return 0.3 * noise
+
+  def make(module, *args, seed=0, **kwargs):
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *args, **kwargs)
+    rng = np.random.default_rng(seed)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: fill(path, leaf, rng), shapes)
+
+  return make
 
 
 @pytest.fixture(scope="session")

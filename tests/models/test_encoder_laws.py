@@ -1,7 +1,5 @@
 """Laws of every encoder and head: permutations, padding, hidden particles, precision, memory."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,34 +9,29 @@ from jetfm.models import ClassificationHead, LorentzParT, MaskedParticleHead, Pa
 
 ENCODERS = {
   "lorentz_part": (LorentzParT, {}),
-  "projected": (LorentzParT, {"mv_out": "projected", "subgroup": False}),
-  "invariant": (LorentzParT, {"scalars": "invariant", "frame": "lab", "pair": None}),
+  "projected": (LorentzParT, {"mv_out": "projected", "subgroup": False, "scalars": "invariant"}),
   "part": (ParT, {"pair": "lorentz_part"}),
 }
+LENGTHS = (6, 4, 0)
+PARTICLES = ("p4", "features", "present", "mask", "hidden_rank")
 
 
 class Model:
   """An encoder, the masked-particle head and the classification head, with their variables."""
 
-  def __init__(self, name, schema, sizes, batch, **options):
-    kind, own = ENCODERS[name]
-    self.encoder = kind(schema, **{**sizes, **own, **options})
-    dtype = options.get("dtype")
-    self.masked = MaskedParticleHead(widths=(16,), dtype=dtype)
-    self.tagger = ClassificationHead(4, layers=1, heads=2, mlp_ratio=2, dtype=dtype)
+  def __init__(self, name, schema, sizes, batch, initialise):
+    kind, options = ENCODERS[name]
+    self.encoder = kind(schema, **sizes, **options)
+    self.masked = MaskedParticleHead(widths=(8,))
+    self.tagger = ClassificationHead(4, layers=1, heads=2, mlp_ratio=1)
 
-    @jax.jit
-    def init(key):
-      encoder, encoded = self.encoder.init(key, batch), None
-      encoded = self.encoder.apply(encoder, batch)
-      return {
-        "encoder": encoder,
-        "masked": self.masked.init(key, encoded),
-        "tagger": self.tagger.init(key, encoded),
-      }
-
-    self.variables = init(jax.random.key(0))
-    self.outputs = jax.jit(lambda batch: self.apply(self.variables, batch))
+    encoder = initialise(self.encoder, batch)
+    encoded = jax.eval_shape(self.encoder.apply, encoder, batch)
+    self.variables = {
+      "encoder": encoder,
+      "masked": initialise(self.masked, encoded),
+      "tagger": initialise(self.tagger, encoded),
+    }
     self.outputs_and_gradients = jax.jit(self._outputs_and_gradients)
 
   def apply(self, variables, batch):
@@ -49,6 +42,9 @@ class Model:
       "particles": self.masked.apply(variables["masked"], encoded),
       "logits": self.tagger.apply(variables["tagger"], encoded),
     }
+
+  def outputs(self, batch):
+    return self.outputs_and_gradients(batch)[0]
 
   def _outputs_and_gradients(self, batch):
     def loss(variables, p4, features):
@@ -62,9 +58,15 @@ class Model:
     return out, gradients
 
 
+@pytest.fixture(scope="module")
+def batch(make_batch):
+  """Three jets of one shape for all tests: compiling is what costs time here."""
+  return make_batch(lengths=LENGTHS, hide=True)
+
+
 @pytest.fixture(scope="module", params=list(ENCODERS))
-def model(request, schema, sizes, make_batch):
-  return Model(request.param, schema, sizes, make_batch(hide=True))
+def model(request, schema, sizes, batch, initialise):
+  return Model(request.param, schema, sizes, batch, initialise)
 
 
 def assert_bits_equal(first, second):
@@ -93,8 +95,7 @@ def garbage(batch, where):
   )
 
 
-def test_padding_changes_no_bit_of_outputs_and_gradients(model, make_batch):
-  batch = make_batch(lengths=(6, 4, 0), hide=True)
+def test_padding_changes_no_bit_of_outputs_and_gradients(model, batch):
   out, gradients = model.outputs_and_gradients(batch)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves((out, gradients)))
   encoder = gradients[0]["encoder"]["params"]
@@ -102,9 +103,8 @@ def test_padding_changes_no_bit_of_outputs_and_gradients(model, make_batch):
   assert_bits_equal(model.outputs_and_gradients(garbage(batch, ~batch.mask)), (out, gradients))
 
 
-def test_hidden_particles_cannot_leak(model, make_batch):
+def test_hidden_particles_cannot_leak(model, batch):
   """Changing hidden momenta and features changes no bit of any prediction or gradient."""
-  batch = make_batch(hide=True)
   hidden = batch.hidden_rank >= 0
   assert hidden.any()
   out, gradients = model.outputs_and_gradients(batch)
@@ -114,8 +114,7 @@ def test_hidden_particles_cannot_leak(model, make_batch):
   assert np.abs(other["particles"] - out["particles"])[hidden].max() > 1e-5
 
 
-def test_ranks_tell_hidden_particles_apart(model, make_batch):
-  batch = make_batch(hide=True)
+def test_ranks_tell_hidden_particles_apart(model, batch):
   hidden = batch.hidden_rank[0] >= 0
   particles = np.asarray(model.outputs(batch)["particles"][0][hidden])
   assert np.abs(particles[0] - particles[1]).max() > 1e-6
@@ -125,41 +124,41 @@ def test_ranks_tell_hidden_particles_apart(model, make_batch):
   np.testing.assert_allclose(again, particles[::-1], rtol=1e-5, atol=1e-5)
 
 
-def test_permuting_particles_permutes_tokens(model, make_batch):
-  batch = make_batch(lengths=(6, 6), hide=True)
-  order = np.array([4, 2, 0, 5, 1, 3])
-  names = ("p4", "features", "present", "mask", "hidden_rank")
-  moved = batch.replace(**{name: getattr(batch, name)[:, order] for name in names})
+def test_permuting_particles_permutes_tokens(model, batch):
+  order = np.array([[4, 2, 0, 5, 1, 3], [1, 3, 0, 2, 4, 5], [0, 1, 2, 3, 4, 5]])
+
+  def permute(x):
+    return np.take_along_axis(np.asarray(x), order.reshape(3, 6, *[1] * (x.ndim - 2)), axis=1)
+
+  moved = batch.replace(**{name: permute(getattr(batch, name)) for name in PARTICLES})
   before, after = model.outputs(batch), model.outputs(moved)
   assert_close(after["logits"], before["logits"], 1e-5)
-  assert_close(after["particles"], before["particles"][:, order], 1e-5)
-  assert_close(after["encoded"].tokens, before["encoded"].tokens[:, order], 1e-5)
+  assert_close(after["particles"], permute(before["particles"]), 1e-5)
+  assert_close(after["encoded"].tokens, permute(before["encoded"].tokens), 1e-5)
   if before["encoded"].multivectors is not None:
-    permuted = before["encoded"].multivectors[:, order]
-    assert_close(after["encoded"].multivectors, permuted, 1e-4)
+    assert_close(after["encoded"].multivectors, permute(before["encoded"].multivectors), 1e-4)
 
 
-def test_an_event_does_not_depend_on_its_company(model, make_batch):
+def test_an_event_does_not_depend_on_its_company(model, batch, make_batch):
   """Neither the padded length nor the other events of the batch matter."""
-  short, long = make_batch(lengths=(5,), hide=True), make_batch(lengths=(5, 9), hide=True)
-  assert long.length > short.length
-  alone, together = model.outputs(short), model.outputs(long)
-  together = jax.tree.map(
-    lambda a, b: b[:1] if a.shape[1:] == b.shape[1:] else b[:1, : a.shape[1]], alone, together
-  )
-  np.testing.assert_allclose(together["logits"], alone["logits"], rtol=1e-6, atol=1e-6)
-  tokens = together["encoded"].tokens, alone["encoded"].tokens
-  np.testing.assert_allclose(*tokens, rtol=2e-6, atol=2e-6)
+  one = make_batch(lengths=LENGTHS[:1], padded=8, hide=True)
+  alone = jax.jit(lambda batch: model.apply(model.variables, batch))(one)
+  together = model.outputs(batch)
+  np.testing.assert_allclose(alone["logits"], together["logits"][:1], rtol=1e-6, atol=1e-6)
+  ours, theirs = alone["encoded"].tokens[:, :6], together["encoded"].tokens[:1]
+  np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=2e-6)
 
 
-def test_nothing_hidden_needs_no_ranks(model, make_batch):
+def test_nothing_hidden_needs_no_ranks(schema, sizes, make_batch, initialise):
   batch = make_batch()
   none = batch.replace(hidden_rank=np.full(batch.mask.shape, -1, np.int32))
-  assert_close(model.outputs(batch), model.outputs(none), 1e-6)
+  encoder = ParT(schema, **sizes)
+  variables = initialise(encoder, batch)
+  apply = jax.jit(encoder.apply)
+  assert_close(apply(variables, batch), apply(variables, none), 1e-6)
 
 
-def test_padded_slots_of_what_is_handed_over_are_zero(model, make_batch):
-  batch = make_batch(hide=True)
+def test_padded_slots_of_what_is_handed_over_are_zero(model, batch):
   encoded = model.outputs(batch)["encoded"]
   for name in ("tokens", "p4", "multivectors"):
     array = getattr(encoded, name)
@@ -169,42 +168,40 @@ def test_padded_slots_of_what_is_handed_over_are_zero(model, make_batch):
   np.testing.assert_array_equal(encoded.p4[encoded.hidden], 0)
 
 
-@pytest.mark.parametrize("name", ["lorentz_part", "part"])
-def test_precisions_agree(schema, sizes, make_batch, name):
-  batch = make_batch(hide=True)
-  single = Model(name, schema, sizes, batch)
-  low = Model(name, schema, sizes, batch, dtype=jnp.bfloat16)
-  low.variables = single.variables
-  out, rough = single.outputs(batch), low.outputs(batch)
-  assert rough["encoded"].tokens.dtype == jnp.bfloat16
-  assert rough["logits"].dtype == rough["particles"].dtype == jnp.float32
-  assert {x.dtype.name for x in jax.tree.leaves(single.variables)} == {"float32"}
+@pytest.mark.slow
+def test_precisions_agree(schema, sizes, batch, initialise):
+  encoder = LorentzParT(schema, **sizes)
+  variables = initialise(encoder, batch)
+  single = jax.jit(encoder.apply)(variables, batch).tokens
+  rough = jax.jit(LorentzParT(schema, dtype=jnp.bfloat16, **sizes).apply)(variables, batch).tokens
   with jax.enable_x64(True):
-    double = make_batch(hide=True, dtype=np.float64)
-    double = jax.tree.map(lambda a, b: a if a.dtype.kind != "f" else b, double, batch)
-    exact = jax.jit(lambda v, b: single.apply(v, b))(
-      single.variables, jax.tree.map(lambda x: x.astype(float) if x.dtype.kind == "f" else x, double)
-    )
-  assert exact["encoded"].tokens.dtype == np.float64
-  for get in (lambda o: o["logits"], lambda o: o["encoded"].tokens):
-    np.testing.assert_allclose(get(out), get(exact), rtol=2e-4, atol=2e-4)
-    error = np.asarray(get(rough), float) - get(exact)
-    assert np.sqrt((error**2).mean()) < 0.05 * np.sqrt((get(exact) ** 2).mean())
+    double = jax.tree.map(lambda x: x.astype(float) if x.dtype == np.float32 else x, batch)
+    exact = np.asarray(jax.jit(encoder.apply)(variables, double).tokens)
+  assert {x.dtype.name for x in jax.tree.leaves(variables)} == {"float32"}
+  assert (rough.dtype, single.dtype, exact.dtype) == (jnp.bfloat16, np.float32, np.float64)
+  np.testing.assert_allclose(single, exact, rtol=2e-4, atol=2e-4)
+  error = np.asarray(rough, float) - exact
+  assert np.sqrt((error**2).mean()) < 0.05 * np.sqrt((exact**2).mean())
 
 
-def test_rematerialisation_gives_the_same_numbers(schema, sizes, make_batch):
-  batch = make_batch(hide=True)
-  plain = Model("lorentz_part", schema, sizes, batch)
-  saving = Model("lorentz_part", schema, sizes, batch, remat=True)
-  assert_bits_equal(saving.variables, plain.variables)
-  first, second = plain.outputs_and_gradients(batch), saving.outputs_and_gradients(batch)
-  assert_close(second, first, 2e-5)
+@pytest.mark.slow
+def test_rematerialisation_gives_the_same_numbers(schema, sizes, batch, initialise):
+  plain, saving = (ParT(schema, remat=remat, **{**sizes, "depth": 2}) for remat in (False, True))
+  variables = initialise(plain, batch)
+  assert jax.tree.structure(jax.eval_shape(saving.init, jax.random.key(0), batch)) == (
+    jax.tree.structure(variables)
+  )
+
+  def gradients(encoder):
+    return jax.jit(jax.grad(lambda v: jnp.sin(encoder.apply(v, batch).tokens).sum()))(variables)
+
+  assert_close(gradients(saving), gradients(plain), 2e-5)
 
 
-def test_dropout_is_an_option(schema, sizes, make_batch):
-  batch = make_batch()
+def test_dropout_is_an_option(schema, sizes, make_batch, initialise):
+  batch = make_batch(lengths=(4,))
   encoder = ParT(schema, dropout=0.3, **sizes)
-  variables = jax.jit(encoder.init)(jax.random.key(0), batch)
+  variables = initialise(encoder, batch)
 
   @jax.jit
   def tokens(key):
@@ -215,12 +212,16 @@ def test_dropout_is_an_option(schema, sizes, make_batch):
   assert np.abs(one - two).max() > 1e-2
 
 
-def test_paths_of_parameters_and_constants(model, sizes):
-  variables = model.variables["encoder"]
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_paths_of_parameters_and_constants(name, schema, sizes, batch):
+  """What checkpoints, fine-tuning strategies and optimizers rely on."""
+  kind, options = ENCODERS[name]
+  encoder = kind(schema, **{**sizes, **options, "depth": 3})
+  variables = jax.eval_shape(encoder.init, jax.random.key(0), batch)
   blocks = {k for k in variables["params"] if k.startswith("block_")}
-  assert blocks == {f"block_{layer}" for layer in range(sizes["depth"])}
+  assert blocks == {"block_0", "block_1", "block_2"}
   assert {"embed", "norm", "mask_token", "rank_code"} <= set(variables["params"])
-  uses_schema = getattr(model.encoder, "scalars", "schema") == "schema"
+  uses_schema = options.get("scalars", "schema") == "schema"
   assert ("constants" in variables) == uses_schema
   assert set(variables) <= {"params", "constants"}
 
@@ -242,4 +243,3 @@ def test_wrong_options_say_what_was_expected(schema, sizes, make_batch):
   variables = jax.eval_shape(encoder.init, jax.random.key(0), batch)
   with pytest.raises(ValueError, match=r"expected \(\.\.\., 2, 4\)"):
     jax.eval_shape(lambda v: encoder.apply(v, batch, references=jnp.ones((3, 4))), variables)
-  assert dataclasses.is_dataclass(encoder)

@@ -13,7 +13,7 @@ REFERENCES = ("time", "beam")
 
 
 @pytest.fixture
-def encode(sizes, schema):
+def encode(sizes, schema, initialise):
   """encode(batch, transform, **options): tokens and multivectors after a transformation of
   everything that has a direction; parameters are the same for every call with equal options."""
   programs = {}
@@ -23,13 +23,7 @@ def encode(sizes, schema):
     key = tuple(options.items())
     if key not in programs:
       encoder = LorentzParT(schema, references=REFERENCES, **sizes, **options)
-      variables = jax.jit(encoder.init)(jax.random.key(0), batch)
-      # Weights of order one: a law that holds for tiny weights only is none.
-      leaves, tree = jax.tree.flatten(variables["params"])
-      keys = jax.random.split(jax.random.key(1), len(leaves))
-      noise = [0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-      params = jax.tree.map(jnp.add, variables["params"], jax.tree.unflatten(tree, noise))
-      variables = {**variables, "params": params}
+      variables = initialise(encoder, batch)
       programs[key] = jax.jit(lambda b, r: encoder.apply(variables, b, references=r))
     p4 = lorentz.transform_vectors(transform, batch.p4)
     references = lorentz.transform_vectors(transform, reference_vectors(REFERENCES))
@@ -52,8 +46,7 @@ def errors(encode, batch, transform, **options):
   )
 
 
-@pytest.mark.parametrize("subgroup", [False, True])
-@pytest.mark.parametrize("hide", [False, True])
+@pytest.mark.parametrize("subgroup, hide", [(False, True), (True, False)])
 def test_the_whole_encoder_is_equivariant(x64, encode, make_batch, subgroup, hide):
   batch = make_batch(dtype=np.float64, hide=hide)
   for seed in range(3):
@@ -70,17 +63,16 @@ def test_what_is_not_equivariant_fails(x64, encode, make_batch):
   tokens, mv = errors(encode, batch, boost, mv_out="projected")
   assert tokens < 1e-10 and mv > 1e-3  # the published projection, alone
   assert errors(encode, batch, boost, scalars="schema")[0] > 1e-6
-  assert errors(encode, batch, boost, pair="part")[0] > 1e-6
 
 
 def test_jet_frame_makes_tokens_invariant_about_and_along_the_beam(
-  x64, sizes, schema, make_batch
+  x64, sizes, schema, make_batch, initialise
 ):
   """With invariant scalars in the jet frame the collider's own symmetries are exact for fixed
   references: rotations about the beam and boosts along it."""
   batch = make_batch(dtype=np.float64, hide=True)
   encoder = LorentzParT(schema, scalars="invariant", **sizes)
-  variables = jax.jit(encoder.init)(jax.random.key(0), batch)
+  variables = initialise(encoder, batch)
   apply = jax.jit(lambda b: encoder.apply(variables, b))
   still = apply(batch)
   for transform in (

@@ -121,7 +121,7 @@ FITTED = SCHEMA.fitted({"pt": (1.0, 2.0), "d0": (3.0, 4.0), "mass": (4.5, 0.5)})
 
 def particles():
   rng = np.random.default_rng(0)
-  p4 = np.abs(rng.normal(size=(B, N, 4))).astype(np.float32) + [9, 0, 0, 0]
+  p4 = np.abs(rng.normal(size=(B, N, 4))).astype(np.float32)
   features = np.stack([rng.normal(size=(B, N)), rng.choice([1.0, 2.0, 5.0], (B, N))], axis=-1)
   present = np.ones((B, N, len(SCHEMA.groups)), bool)
   return p4, features, present, MASK
