@@ -47,7 +47,9 @@ class RootSource:
   ) -> Iterator[Chunk]:
     wanted = jagged.branches(layout, classes, self.names)
     described = f"{self.path.name}, {self.where}"
-    steps = self._tree.iterate(wanted, entry_start=start, entry_stop=stop, step_size=size)
+    steps = self._tree.iterate(
+      filter_name=wanted, entry_start=start, entry_stop=stop, step_size=size
+    )
     while True:
       try:
         arrays = next(steps, None)
