@@ -6,8 +6,9 @@ Public: `open_dataset` (batches), `Manifest` (what a data set holds), `jet_schem
 
 from jetfm.data.errors import DataError
 from jetfm.data.jet_schema import INPUT_SETS, JETCLASS, jet_schema
+from jetfm.data.loader import Loader
 from jetfm.data.manifest import Manifest
-from jetfm.data.pipeline import JetDataset, Loader, open_dataset
+from jetfm.data.pipeline import JetDataset, open_dataset
 
 __all__ = [
   "open_dataset",

@@ -75,7 +75,7 @@ def _one_histogram(axis: Axes, x: np.ndarray, label: np.ndarray, classes: tuple[
   for c, name in enumerate(classes):
     own = x[label == c]
     if len(own):
-      axis.hist(own, bins=bins, density=True, histtype="step", color=colours[c], label=name)
+      axis.hist(own, bins=list(bins), density=True, histtype="step", color=colours[c], label=name)
 
 
 def _bins(x: np.ndarray) -> np.ndarray:

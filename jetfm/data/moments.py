@@ -87,7 +87,7 @@ class MomentsOf:
       return {}
     num_targets = len(self._schemas[0].stored_targets)
     empty = block.slice(0, 0)
-    rows = [block, self._block - len(block)]
+    rows: list[Events | int] = [block, self._block - len(block)]
     batch = make_batch(rows, self._length, num_targets, 1, empty)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
       values = self._compute(batch.p4, batch.features, batch.mask, batch.targets)

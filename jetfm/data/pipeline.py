@@ -12,22 +12,18 @@ no more state than the number of the next step.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 import pathlib
-import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from jetfm.data.batch import make_batch
 from jetfm.data.errors import DataError, nearest
+from jetfm.data.loader import Loader
 from jetfm.data.manifest import Manifest
-from jetfm.data.schedule import Schedule, make_schedule
-from jetfm.data.windows import Block, Stream, WindowCache
+from jetfm.data.schedule import make_schedule
+from jetfm.data.windows import Block
 from jetfm.schema import Schema
-from jetfm.typing import Batch
 
 
 def open_dataset(
@@ -164,136 +160,3 @@ class JetDataset:
     per_process = lanes // process_count
     own = range(process_index * per_process, (process_index + 1) * per_process)
     return Loader(self, schedule, own, seed, shuffle, epochs, window)
-
-
-class Loader:
-  """Random access to the steps of a run over a data set: `loader[step]` is a tuple of Batches.
-
-  One Batch of numpy arrays per length group, short to long, of fixed shapes. Rows of the global
-  batch are ordered by lane, so processes hold contiguous parts of it. Every event comes exactly
-  once per epoch; slots that are left over have weight 0, event_id -1 and label -1.
-  """
-
-  def __init__(
-    self,
-    dataset: JetDataset,
-    schedule: Schedule,
-    own_lanes: Sequence[int],
-    seed: int,
-    shuffle: bool,
-    epochs: int | None,
-    window: int,
-  ):
-    self.dataset, self.schedule = dataset, schedule
-    self.own_lanes = tuple(own_lanes)
-    self.epochs = epochs
-    manifest = dataset.manifest
-    self._cache = WindowCache(
-      Stream(
-        dataset.directory,
-        manifest.columns,
-        dataclasses.replace(manifest.layout, particle=dataset.schema.stored),
-        dataset.blocks,
-        dataset.labels,
-        seed if shuffle else None,
-        window,
-      ),
-      capacity=2 * len(self.own_lanes) * len(dataset.blocks),
-    )
-
-  @property
-  def steps_per_epoch(self) -> int:
-    return self.schedule.steps
-
-  @property
-  def batch_size(self) -> int:
-    """Events of the global batch, filler included."""
-    return self.schedule.batch_size
-
-  @property
-  def lengths(self) -> tuple[int, ...]:
-    """Padded length of each group."""
-    return self.schedule.lengths
-
-  @property
-  def group_sizes(self) -> tuple[int, ...]:
-    """Events of each group of the global batch, filler included."""
-    return self.schedule.group_sizes
-
-  def __len__(self) -> int:
-    # Half of the largest index: Grain adds to it.
-    return sys.maxsize // 2 if self.epochs is None else self.epochs * self.schedule.steps
-
-  def __getitem__(self, step: int) -> tuple[Batch, ...]:
-    """The own share of a step's global batch."""
-    step = int(step)
-    if not 0 <= step < len(self):
-      raise IndexError(f"step {step} of a run of {len(self)} steps")
-    epoch, step_in_epoch = divmod(step, self.schedule.steps)
-    schedule = self.schedule
-    pieces: list[list] = [[] for _ in schedule.lengths]
-    for lane in self.own_lanes:
-      first, last = schedule.share(lane, step_in_epoch)
-      lane_range = schedule.lane_range(lane)
-      # Long classes first: the i-th longest event takes the i-th longest slot.
-      group, free = len(schedule.slots) - 1, schedule.slots[-1]
-      for c in reversed(range(len(first))):
-        span = (int(lane_range[0][c]), int(lane_range[1][c]))
-        for events in self._cache.events(epoch, c, lane, span, int(first[c]), int(last[c]), step):
-          done = 0
-          while done < len(events):
-            while free == 0:
-              group, free = group - 1, schedule.slots[group - 1]
-            take = min(free, len(events) - done)
-            pieces[group].append(events.slice(done, done + take))
-            done, free = done + take, free - take
-      while True:
-        if free:
-          pieces[group].append(free)  # so many filler slots
-        if group == 0:
-          break
-        group, free = group - 1, schedule.slots[group - 1]
-    num_targets = len(self.dataset.schema.stored_targets)
-    num_groups = len(self.dataset.schema.groups)
-    return tuple(
-      make_batch(rows, length, num_targets, num_groups, self._cache.empty)
-      for rows, length in zip(pieces, schedule.lengths, strict=True)
-    )
-
-  def iterate(self, start_step: int = 0, workers: int = 0, threads: int = 1) -> Iterator:
-    """Batches from `start_step` on, read ahead by threads, or by worker processes.
-
-    The order depends on neither. Each worker decodes every window for itself, so more of them
-    help where padding and copying are the bottleneck, not where the disk is.
-    """
-    return iter(self.grain_dataset(start_step, workers, threads))
-
-  def grain_dataset(self, start_step: int = 0, workers: int = 0, threads: int = 1):
-    """The same as a `grain.IterDataset`, to add transformations to."""
-    import grain
-    from absl import flags
-
-    if workers and not flags.FLAGS.is_parsed():
-      flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
-    steps = grain.MapDataset.source(self)[start_step:]
-    dataset = steps.to_iter_dataset(
-      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    )
-    if workers:
-      dataset = dataset.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_end_with_parent
-      )
-    return dataset
-
-
-def _end_with_parent(index: int, count: int) -> None:
-  """Ends a worker whose parent was killed: it would wait forever, and keep its memory."""
-  del index, count
-  parent = multiprocessing.parent_process()
-
-  def watch() -> None:
-    if parent is not None:
-      parent.join()
-      os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()

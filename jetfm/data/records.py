@@ -14,6 +14,7 @@ import dataclasses
 import pathlib
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ class ShardReader:
 
   def __init__(self, directory: pathlib.Path, max_open: int = 64):
     self._directory, self._max_open = directory, max_open
-    self._open: dict[str, object] = {}
+    self._open: dict[str, Any] = {}
 
   def __getstate__(self):
     return {"_directory": self._directory, "_max_open": self._max_open, "_open": {}}
@@ -152,8 +153,8 @@ class ShardReader:
       reader = self._open.pop(file, None) or ArrayRecordReader(str(path), READER_OPTIONS)
       self._open[file] = reader  # the most recently used is last
       while len(self._open) > self._max_open:
-        self._open.pop(next(iter(self._open))).close()  # type: ignore[attr-defined]
-      return reader.read([int(r) for r in records])  # type: ignore[attr-defined]
+        self._open.pop(next(iter(self._open))).close()
+      return reader.read([int(r) for r in records])
     except (RuntimeError, IndexError, ValueError) as error:
       raise DataError(
         f"{path}: cannot read records {list(records)[:4]}: {str(error).split(';')[0]}. "

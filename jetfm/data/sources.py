@@ -90,10 +90,11 @@ def find_files(patterns: str) -> list[pathlib.Path]:
   found: set[pathlib.Path] = set()
   for pattern in filter(None, (p.strip() for p in patterns.split(","))):
     path = pathlib.Path(pattern).expanduser()
-    files = [path] if path.is_file() else map(pathlib.Path, glob.glob(str(path), recursive=True))
     if path.is_dir():
-      files = path.rglob("*")
-    files = [f for f in files if f.suffix in READERS and f.is_file()]
+      near = list(path.rglob("*"))
+    else:
+      near = [pathlib.Path(p) for p in glob.glob(str(path), recursive=True)]
+    files = [f for f in near if f.suffix in READERS and f.is_file()]
     if not files:
       raise DataError(
         f"'{pattern}' holds no data files; expected a file, directory or glob of {list(READERS)}"

@@ -72,7 +72,8 @@ def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 
   for step in range(len(loader)):
     (batch,) = loader[step]
     real, mask = batch.weight > 0, batch.mask
-    values, targets, coordinates = map(np.asarray, compute(batch))
+    computed: tuple[np.ndarray, ...] = jax.device_get(compute(batch))
+    values, targets, coordinates = computed
     label, counts = batch.label[real], mask.sum(axis=1)[real]
     parts["values"].append(values[mask])
     parts["owner"].append(np.repeat(label, counts))

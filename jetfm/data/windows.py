@@ -13,6 +13,7 @@ import pathlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,15 @@ class Block:
   file: str
   record: int
   events: int
+
+
+class WindowKey(NamedTuple):
+  """Names a window: the number `window` of a lane's range of a length class in an epoch."""
+
+  epoch: int
+  length_class: int
+  lane: int
+  window: int
 
 
 def permutation(size: int, *key: int) -> np.ndarray:
@@ -55,7 +65,7 @@ class Stream:
   ):
     self._reader = ShardReader(directory)
     self._columns, self._layout, self._blocks = tuple(columns), layout, blocks
-    self._labels, self._seed, self._window = labels, seed, window
+    self._labels, self._seed, self.window = labels, seed, window
 
   @property
   def layout(self) -> Layout:
@@ -70,18 +80,9 @@ class Stream:
     sizes = np.fromiter((b.events for b in blocks), np.int64, len(blocks))
     return order, np.cumsum(sizes[order])
 
-  def read(
-    self,
-    epoch: int,
-    length_class: int,
-    lane: int,
-    window: int,
-    order: np.ndarray,
-    head: int,
-    tail: int,
-  ) -> Events:
+  def read(self, key: WindowKey, order: np.ndarray, head: int, tail: int) -> Events:
     """The blocks `order` without `head` events at their start and `tail` at their end, shuffled."""
-    blocks = [self._blocks[length_class][i] for i in order]
+    blocks = [self._blocks[key.length_class][i] for i in order]
     data: list[bytes] = [b""] * len(blocks)
     for file in dict.fromkeys(b.file for b in blocks):
       where = [i for i, b in enumerate(blocks) if b.file == file]
@@ -92,8 +93,7 @@ class Stream:
     events = concatenate([self._wanted(b, d) for b, d in zip(blocks, data, strict=True)])
     keep = np.arange(head, len(events) - tail)
     if self._seed is not None:
-      key = (self._seed, epoch, length_class, lane, window)
-      keep = keep[permutation(len(keep), *key)]
+      keep = keep[permutation(len(keep), self._seed, *key)]
     return events.select(keep)
 
   def _wanted(self, block: Block, data: bytes) -> Events:
@@ -118,7 +118,7 @@ class WindowCache:
     self._reset()
 
   def _reset(self) -> None:
-    self._windows: OrderedDict[tuple[int, ...], tuple[Events, int]] = OrderedDict()
+    self._windows: OrderedDict[WindowKey, tuple[Events, int]] = OrderedDict()
     self._lock = threading.Lock()
     self._order = functools.lru_cache(maxsize=32)(self._stream.order)
 
@@ -157,7 +157,7 @@ class WindowCache:
       return
     order, ends = self._order(epoch, length_class)
     begin, end = lane_range
-    size = self._stream._window
+    size = self._stream.window
     first_block = int(np.searchsorted(ends, begin, side="right"))
     last_block = int(np.searchsorted(ends, end - 1, side="right")) + 1
     while start < stop:
@@ -166,22 +166,20 @@ class WindowCache:
       b = min(a + size, last_block)
       low, high = (int(ends[a - 1]) if a else 0), int(ends[b - 1])
       head, tail = max(begin - low, 0), max(high - end, 0)
-      key = (epoch, length_class, lane, window)
+      key = WindowKey(epoch, length_class, lane, window)
       decoded = self._get(key, step, order[a:b], head, tail)
       low, high = low + head, high - tail
       yield decoded.slice(start - low, min(stop, high) - low)
       start = min(stop, high)
 
-  def _get(
-    self, key: tuple[int, ...], step: int, order: np.ndarray, head: int, tail: int
-  ) -> Events:
+  def _get(self, key: WindowKey, step: int, order: np.ndarray, head: int, tail: int) -> Events:
     with self._lock:
       if key not in self._windows:
         for old in [k for k, (_, used) in self._windows.items() if used < step - _STALE_STEPS]:
           del self._windows[old]
         while len(self._windows) >= self._capacity:
           self._windows.popitem(last=False)
-        self._windows[key] = (self._stream.read(*key, order, head, tail), step)
+        self._windows[key] = (self._stream.read(key, order, head, tail), step)
       events, _ = self._windows[key]
       self._windows[key] = (events, step)
       self._windows.move_to_end(key)
