@@ -1,10 +1,16 @@
 """Toy jets: one or two prongs of massive particles, in the shape of a batch."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jetfm.data.jet_schema import jet_schema
+from jetfm.models import ParT
+from jetfm.models.foundation import FoundationModel
+from jetfm.tasks import make_task
 from jetfm.typing import Batch
 
 CONSTANTS = {"mass": (80.0, 40.0), "seed_mass": (300.0, 200.0), "gen_mass": (80.0, 40.0)}
@@ -47,13 +53,88 @@ def make_jets(counts, length, seed=0, classes=2, features=10, dtype=np.float32) 
   )
 
 
+SMALL = {
+  "masked_particles": {"mass_term": 0.1},
+  "classification": {"smoothing": 0.1, "head_options": {"layers": 1, "heads": 2}},
+  "regression": {"targets": ("gen_mass", "mass"), "head_options": {"layers": 1, "heads": 2}},
+  "generation": {
+    "particles": 24,
+    "latent": 3,
+    "condition": "jet",
+    "head_options": {"layers": 1, "heads": 2, "width": 16},
+  },
+  "super_resolution": {
+    "given": 4,
+    "particles": 24,
+    "head_options": {"layers": 1, "heads": 2},
+  },
+}
+"""Options of a small instance of every task."""
+
+
+class TinyRun:
+  """A task on a tiny encoder: what the training loop does, in a few lines.
+
+  Nothing is sampled: the autoencoder decodes its posterior's mean. Parameters are float32.
+  """
+
+  def __init__(self, task, schema, batch, width=16, depth=1, heads=2, pair=None):
+    self.task = task
+    encoder = ParT(schema, width=width, depth=depth, heads=heads, embed_widths=(width,), pair=pair)
+    self.model = FoundationModel(encoder, {task.name: task.head})
+
+    def init(key, batch):
+      return self.model.init(key, {task.name: task.views(key, batch, True)})
+
+    self.variables = jax.jit(init)(jax.random.key(1), batch)
+
+  def outputs(self, params, key, batch):
+    """Predictions and views of one length group."""
+    variables = self.variables | {"params": params}
+    views = self.task.views(key, batch, True)
+    encoded = {
+      name: self.model.encode(variables, view, deterministic=True) for name, view in views.items()
+    }
+    return self.model.head(
+      self.task.name, variables, encoded, views, deterministic=True, key=key
+    ), views
+
+  def statistics(self, params, key, batch):
+    outputs, views = self.outputs(params, key, batch)
+    return self.task.statistics(outputs, views, batch)
+
+  def loss(self, params, key, groups, step=10):
+    """Loss and terms of a global batch of length groups."""
+    parts = [self.statistics(params, key, batch) for batch in groups]
+    statistics = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    weight = jnp.concatenate([batch.weight for batch in groups])
+    return self.task.loss(statistics, weight, jnp.asarray(step))
+
+
+@functools.cache
+def small_run(name) -> TinyRun:
+  schema = toy_schema()
+  with jax.enable_x64(False):
+    return TinyRun(make_task(name, schema, **SMALL[name]), schema, make_jets([4, 7], 8))
+
+
+@pytest.fixture
+def tiny_run():
+  """Name of a task -> TinyRun of its small instance, made once."""
+  return small_run
+
+
 @pytest.fixture
 def jets():
   """The function that makes toy jets, see `make_jets`."""
   return make_jets
 
 
-@pytest.fixture
-def schema():
+def toy_schema():
   """Input set `full` with two classes and the three regression targets, fitted by hand."""
   return jet_schema("full", classes=("one_prong", "two_prongs")).fitted(CONSTANTS)
+
+
+@pytest.fixture
+def schema():
+  return toy_schema()
