@@ -2,10 +2,12 @@
 
   python -m benchmarks.throughput data [--only=generate,ingest,loader_kin4,loader_full]
                                        [--budget=SECONDS] [--data=DIRECTORY_OF_ROOT_FILES]
+  python -m benchmarks.throughput train|infer [--peer=weaver] [--repeats=3] [--seconds=20]
 
 `data` generates jets, ingests them and reads them back. Ingest and loaders work on 200,000 jets,
 made of a few thousand generated ones written again and again (or of --data as it is). A budget
-makes the samples smaller, and says so. The last line printed is JSON: a list of
+makes the samples smaller, and says so. `train` and `infer` compare the published size with ParT of
+weaver-core (benchmarks/model_speed.py). The last line printed is JSON: a list of
 {"name", "value", "unit", "target", "holds", "detail"}.
 """
 
@@ -24,6 +26,7 @@ from typing import Any
 
 from benchmarks import data_loading
 
+MODEL_COMMANDS = ("train", "infer")
 DATA_ROWS = ("generate", "ingest", "loader_kin4", "loader_full")
 _PACKAGES = ("jax", "numpy", "grain", "array-record", "uproot", "pythia8mc")
 _FULL_SAMPLE = 1_000  # generated jets per class for the row `generate`
@@ -73,7 +76,8 @@ def _generate(sample: int) -> dict[str, Any]:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
   mark = "ok  " if row["holds"] else "FAIL"
-  print(f"{mark} {row['name']:<14}{row['value']:>12,.0f} {row['unit']}  (target {row['target']})")
+  value = f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:.3g}"
+  print(f"{mark} {row['name']:<14}{value:>12} {row['unit']}  (target {row['target']})")
   for key, value in row["detail"].items():
     print(f"       {key}: {value}")
   sys.stdout.flush()
@@ -108,14 +112,29 @@ def main(argv: Sequence[str] | None = None) -> int:
   data.add_argument("--only", default=",".join(DATA_ROWS), help="rows, separated by commas")
   data.add_argument("--budget", type=float, help="about how many seconds all may take")
   data.add_argument("--data", type=pathlib.Path, help="directory of ROOT files to ingest instead")
+  for kind in MODEL_COMMANDS:
+    model = commands.add_parser(kind, help="jets per second against another implementation")
+    model.add_argument("--peer", default="weaver", choices=("weaver",))
+    model.add_argument("--repeats", type=int, default=3, help="alternating measurements")
+    model.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
   options = parser.parse_args(argv)
-  only = options.only.split(",")
-  if unknown := set(only) - set(DATA_ROWS):
-    parser.error(f"no row '{unknown.pop()}'; there are {', '.join(DATA_ROWS)}")
   print(_machine())
-  rows = measure_data(only, options.budget, options.data)
+  if options.command in MODEL_COMMANDS:
+    rows = measure_models((options.command,), options.repeats, options.seconds)
+  else:
+    only = options.only.split(",")
+    if unknown := set(only) - set(DATA_ROWS):
+      parser.error(f"no row '{unknown.pop()}'; there are {', '.join(DATA_ROWS)}")
+    rows = measure_data(only, options.budget, options.data)
   print(json.dumps(rows))
   return 0 if all(row["holds"] for row in rows) else 1
+
+
+def measure_models(kinds: tuple[str, ...], repeats: int, seconds: float) -> list[dict[str, Any]]:
+  """The rows `train_ratio` and `infer_ratio`."""
+  from benchmarks import model_speed
+
+  return [_shown(row) for row in model_speed.measure_models(kinds, repeats, seconds)]
 
 
 if __name__ == "__main__":

@@ -57,17 +57,23 @@ class Progress:
     self._stream = sys.stderr if stream is None else stream
     self._terminal = self._stream.isatty()
     self._interval = (0.2 if self._terminal else 20.0) if interval is None else interval
-    self._begin = self._last = time.monotonic()
+    self._begin: float | None = None
+    self._created = self._last = time.monotonic()
     self._events = 0
     self._shown = False
     self._text = ""
 
   def update(self, step: int, events: int, values: Mapping[str, float] | None = None) -> None:
     """`events` were processed since the last call; `values` replace what is shown beside."""
-    self._events += events
     if values is not None:
       self._text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
     now = time.monotonic()
+    if self._begin is None:
+      # The first step compiles: the rate is that of the others.
+      self._begin, self._start = now, step
+      self._text = self._text or f"first step after {now - self._created:.0f} s"
+    else:
+      self._events += events
     if now - self._last >= self._interval or step == self._total or not self._shown:
       self._last = now
       self._show(step, now - self._begin)
@@ -86,12 +92,11 @@ class Progress:
 
   def _show(self, step: int, seconds: float) -> None:
     done = step - self._start
-    left = seconds / done * (self._total - step) if done else math.inf
-    eta = "--:--" if math.isinf(left) else _clock(left)
-    line = (
-      f"{self._name}  {step}/{self._total}  {self._events / max(seconds, 1e-9):,.0f} events/s  "
-      f"ETA {eta}  {self._text}"
-    )
+    rate, eta = "-", "--:--"
+    if done:
+      rate = f"{self._events / max(seconds, 1e-9):,.0f}"
+      eta = _clock(seconds / done * (self._total - step))
+    line = f"{self._name}  {step}/{self._total}  {rate} events/s  ETA {eta}  {self._text}"
     self._stream.write(f"\r\x1b[K{line}" if self._terminal else line + "\n")
     self._stream.flush()
     self._shown = True

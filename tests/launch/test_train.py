@@ -14,7 +14,16 @@ import pytest
 
 from jetfm.data.ingest import ingest
 from jetfm.data.plan import Settings
-from jetfm.train import load, load_model
+from jetfm.train import (
+  CannotSave,
+  CheckpointError,
+  NonFiniteLoss,
+  Terminated,
+  TransferError,
+  UncoveredParameter,
+  load,
+  load_model,
+)
 from launch import cli, train
 from tests.jets import write_files
 
@@ -186,7 +195,7 @@ def test_interrupted_in_every_way_it_ends_with_the_same_bits(dataset, tmp_path):
 def finished(dataset, tmp_path_factory):
   """A run of pretraining and of a fine-tuning stage with a frozen encoder."""
   workdir = tmp_path_factory.mktemp("runs") / "run"
-  overrides = {"stages": "pretrain,classify", "stage.pretrain.steps": 4}
+  overrides = {"stages": "pretrain,classify", "stage.pretrain.steps": 4, "data.lengths": "(24,)"}
   overrides |= {"stage.classify.strategy": "frozen", "stage.classify.steps": 4}
   for stage in ("pretrain", "classify"):
     overrides |= {f"stage.{stage}.{every}": 2 for every in ("eval_every", "save_every")}
@@ -222,13 +231,18 @@ def test_checkpoint_is_all_that_is_needed_to_predict(finished, dataset):
   batch = data.loader(8, shuffle=False, epochs=1, lanes=1)[0][0]
   task = trained.tasks["classification"]
   views = task.views(jax.random.key(0), batch, False)
-  encoded = {
-    name: trained.model.encode(trained.variables, view, deterministic=True)
-    for name, view in views.items()
-  }
-  outputs = trained.model.head(
-    task.name, trained.variables, encoded, views, deterministic=True, key=jax.random.key(0)
-  )
+
+  @jax.jit
+  def predict(variables, views):
+    encoded = {
+      name: trained.model.encode(variables, view, deterministic=True)
+      for name, view in views.items()
+    }
+    return trained.model.head(
+      task.name, variables, encoded, views, deterministic=True, key=jax.random.key(0)
+    )
+
+  outputs = predict(trained.variables, views)
   assert outputs.output.shape == (batch.num_events, len(data.schema.classes))
   assert np.isfinite(outputs.output).all()
   assert trained.checkpoint.progress["results"]["classification/accuracy"] <= 1
@@ -250,29 +264,27 @@ def test_folder_of_another_config_is_one_line(finished, dataset, capsys):
   assert str(workdir / "pretrain") in log
 
 
-@pytest.mark.slow
-def test_encoder_of_another_shape_is_one_line(finished, dataset, tmp_path, capsys):
-  argv = arguments(
-    dataset,
-    tmp_path / "other",
-    **{
-      "stages": "classify",
-      "stage.classify.init_from": finished[0] / "pretrain" / "best",
-      "stage.classify.tasks.classification.head_options.heads": 2,
-      "encoder.width": 16,
-    },
-  )
-  status, log = run(capsys, *argv)
-  assert status == cli.EXIT_USAGE
-  assert "shape" in log
+@pytest.mark.parametrize(
+  ("error", "status"),
+  [
+    (NonFiniteLoss("bad numbers"), train.EXIT_NONFINITE),
+    (CannotSave("bad numbers"), train.EXIT_CANNOT_SAVE),
+    (Terminated("bad numbers"), train.EXIT_TERMINATED),
+    (CheckpointError("bad numbers"), cli.EXIT_USAGE),
+    (TransferError("bad numbers"), cli.EXIT_USAGE),
+    (UncoveredParameter("bad numbers"), cli.EXIT_USAGE),
+  ],
+  ids=lambda x: type(x).__name__,
+)
+def test_every_ending_has_its_status(dataset, tmp_path, capsys, monkeypatch, error, status):
+  def fail(*_):
+    raise error
 
-
-@pytest.mark.slow
-def test_loss_that_stays_not_finite_has_its_own_status(dataset, tmp_path, capsys):
-  overrides = {"stage.pretrain.optimizer.rate": 1e30, "max_nonfinite": 2}
-  status, log = run(capsys, *arguments(dataset, tmp_path / "run", **overrides))
-  assert status == train.EXIT_NONFINITE
-  assert "Lower the learning rate" in log
+  monkeypatch.setattr(train, "run_stage", fail)
+  found, log = run(capsys, *arguments(dataset, tmp_path / "run"))
+  assert found == status
+  assert log.splitlines()[-1] == "error: bad numbers"
+  assert str(status) in train.__doc__
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def flops(strategy, stage="classify", events=8, length=64):
   )
   state = jax.eval_shape(lambda v: train.create(v, optimizer, labels, key), variables)
   step = train.make_train_step(model, [(t, 1.0) for t in tasks.values()], optimizer, labels)
-  return step.lower(state, (batch,)).compile().cost_analysis()["flops"]
+  # Counted before optimisation: what is never used is counted in both, which only makes it harder.
+  return step.lower(state, (batch,)).cost_analysis()["flops"]
 
 
 @pytest.mark.slow
