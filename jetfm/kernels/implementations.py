@@ -6,13 +6,11 @@ import difflib
 from collections.abc import Callable, Mapping
 
 
-def select(operation: str, implementation: str | None, table: Mapping[str, Callable]) -> Callable:
-  """The implementation of that name; None takes the first of the table.
+def select(operation: str, implementation: str, table: Mapping[str, Callable]) -> Callable:
+  """The implementation of that name.
 
   Raises: ValueError for a name that is not in the table.
   """
-  if implementation is None:
-    return next(iter(table.values()))
   if implementation not in table:
     near = difflib.get_close_matches(implementation, table, n=1, cutoff=0)[0]
     raise ValueError(

@@ -9,6 +9,7 @@ import pytest
 
 from jetfm import lorentz
 from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
+from jetfm.kernels.pair_bias import chunked
 from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS
 
 B, N, H, WIDTH = 2, 5, 3, 8
@@ -17,7 +18,8 @@ BOTH = MASK[:, :, None] & MASK[:, None, :]
 
 
 @pytest.fixture(params=list(IMPLEMENTATIONS))
-def implementation(request):
+def implementation(request, monkeypatch):
+  monkeypatch.setattr(chunked, "CHUNK", 12)  # several chunks, the last one not full
   return request.param
 
 

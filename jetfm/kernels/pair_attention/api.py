@@ -45,7 +45,9 @@ def pair_attention(
   """
   _check_shapes(q, k, v, bias, mask)
   scale = q.shape[-1] ** -0.5 if scale is None else scale
-  return select("pair_attention", implementation, IMPLEMENTATIONS)(q, k, v, bias, mask, scale)
+  return select("pair_attention", implementation or "xla", IMPLEMENTATIONS)(
+    q, k, v, bias, mask, scale
+  )
 
 
 def _check_shapes(q, k, v, bias, mask) -> None:

@@ -10,10 +10,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jetfm.kernels.implementations import select
-from jetfm.kernels.pair_bias import reference
+from jetfm.kernels.pair_bias import chunked, reference
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
 
-IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"xla": reference.pair_bias}
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
+  "xla": reference.pair_bias,
+  "xla_chunked": chunked.pair_bias,
+}
 
 
 class PairBiasWeights(NamedTuple):
@@ -59,7 +62,8 @@ def pair_bias(
     hidden: (B, N) bool, or None when nothing is hidden.
     kind: one of `PAIR_KINDS`.
     dtype: of the products and the result; None takes that of p4 and the weights together.
-    implementation: None chooses; 'xla' is the reference.
+    implementation: 'xla' is the reference, 'xla_chunked' the same for a CPU's cache; None chooses
+      by JAX's default backend.
 
   Returns: (B, H, N, N); symmetric for the kinds 'part' and 'invariant'.
   Raises: ValueError for an unknown kind or implementation, or shapes that do not fit.
@@ -82,5 +86,7 @@ def pair_bias(
   if hidden is not None:
     visible = visible & ~hidden
   p4 = jnp.where(visible[..., None], p4, 0)
+  if implementation is None:
+    implementation = "xla_chunked" if jax.default_backend() == "cpu" else "xla"
   run = select("pair_bias", implementation, IMPLEMENTATIONS)
   return run(p4, weights, mask, hidden, kind, dtype)

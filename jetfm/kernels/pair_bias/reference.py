@@ -12,21 +12,18 @@ from jetfm.lorentz import PairMomenta, pair_momenta
 EPSILON = 1e-6
 
 
-def pair_bias(p4, weights, mask, hidden, kind: str, dtype) -> jax.Array:
-  """See `jetfm.kernels.pair_bias.api.pair_bias`."""
+def pair_bias(p4, weights, mask, hidden, kind: str, dtype, mlp=None) -> jax.Array:
+  """See `jetfm.kernels.pair_bias.api.pair_bias`; mlp(x, weights, dtype) may replace `pair_mlp`."""
   del mask  # padded particles are zero here, and their pairs cost nothing less
-  length = p4.shape[1]
+  mlp = mlp or pair_mlp
+  length, symmetric = p4.shape[1], PAIR_KINDS[kind].symmetric
+  i, j = np.triu_indices(length) if symmetric else np.indices((length, length)).reshape(2, -1)
   momenta = pair_momenta(p4, PAIR_KINDS[kind].source)
-  if PAIR_KINDS[kind].symmetric:
-    i, j = np.triu_indices(length)
-  else:
-    i, j = (index.ravel() for index in np.indices((length, length)))
-  # Features (B, P, F) of P pairs.
   first = PairMomenta(*(x[:, i] for x in momenta))
   second = PairMomenta(*(x[:, j] for x in momenta))
-  features = jnp.stack(features_of(first, second, kind), axis=-1)
-  bias = _mlp(features, fold_standardisation(weights, kind), dtype)  # (B, P, H)
-  if PAIR_KINDS[kind].symmetric:
+  features = jnp.stack(features_of(first, second, kind), axis=-1)  # (B, P, F) of P pairs
+  bias = mlp(features, fold_standardisation(weights, kind), dtype)  # (B, P, H)
+  if symmetric:
     bias = _unpack_triangle(bias, length)
   else:
     bias = bias.reshape(bias.shape[0], length, length, -1).transpose(0, 3, 1, 2)
@@ -48,7 +45,7 @@ def fold_standardisation(weights, kind: str):
   )
 
 
-def _mlp(x, weights, dtype):
+def pair_mlp(x, weights, dtype):
   """(..., F) -> (..., H): linear layers, between them RMSNorm and GELU."""
   accumulator = jnp.promote_types(dtype, jnp.float32)
   x = x.astype(dtype)
@@ -80,7 +77,8 @@ def _unpack_triangle(packed, length: int):
   def backward(_, cotangent):
     # A gather like the forward pass, where XLA's own derivative would scatter.
     both = cotangent + cotangent.swapaxes(-1, -2)
-    gradient = both[..., i, j] * jnp.asarray(np.where(i == j, 0.5, 1.0), both.dtype)
+    gradient = jnp.take(both.reshape(*both.shape[:2], -1), i * length + j, axis=2)
+    gradient = gradient * jnp.asarray(np.where(i == j, 0.5, 1.0), both.dtype)
     return (gradient.transpose(0, 2, 1),)
 
   unpack.defvjp(forward, backward)
