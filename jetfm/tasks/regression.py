@@ -88,7 +88,7 @@ class Regression:
         near = difflib.get_close_matches(target, known, n=1, cutoff=0)
         raise ValueError(f"no target '{target}' in schema '{self.schema.name}'; nearest: {near}")
     if not self.targets:
-      raise ValueError(f"task '{self.name}' has no targets; the schema has {known}")
+      raise ValueError(f"task '{self.name}' has no targets; expected some of {known}")
     if self.error not in REGRESSION_ERRORS:
       raise ValueError(f"no regression loss '{self.error}'; expected one of {REGRESSION_ERRORS}")
 

@@ -125,6 +125,17 @@ def tiny_run():
 
 
 @pytest.fixture
+def new_run(schema):
+  """(name of a task, batch, width, depth, options) -> TinyRun of that task."""
+
+  def make(name, batch, width, depth, **options):
+    task = make_task(name, schema, **options)
+    return TinyRun(task, schema, batch, width=width, depth=depth, heads=4)
+
+  return make
+
+
+@pytest.fixture
 def jets():
   """The function that makes toy jets, see `make_jets`."""
   return make_jets
