@@ -15,7 +15,11 @@ ranges of values, padding waste; with --out it draws histograms and some jets as
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jetfm.data.errors import DataError
@@ -48,6 +52,7 @@ def main(config: Any) -> None:
   phases: dict[str, Progress] = {}
 
   def progress(phase: str, done: int, total: int) -> None:
+    stop_if_asked()
     if phase not in phases:
       for other in phases.values():
         other.close()
@@ -55,30 +60,59 @@ def main(config: Any) -> None:
     phases[phase].update(done, total)
 
   try:
-    manifest = ingest(
-      sources,
-      config.out,
-      Settings(
-        inputs=config.inputs,
-        classes=names[classes] if classes in names else tuple(classes.split(",")),
-        fractions=tuple(config.fractions),
-        edges=tuple(config.edges),
-        block_events=config.block_events,
-        seed=config.seed,
-        on_bad=config.on_bad,
-        check_names=config.check_names,
-      ),
-      processes=config.processes,
-      memory_megabytes=config.memory_megabytes,
-      overwrite=config.overwrite,
-      progress=progress,
+    settings = Settings(
+      inputs=config.inputs,
+      classes=names[classes] if classes in names else tuple(classes.split(",")),
+      fractions=tuple(config.fractions),
+      edges=tuple(config.edges),
+      block_events=config.block_events,
+      seed=config.seed,
+      on_bad=config.on_bad,
+      check_names=config.check_names,
     )
+    with _interruptible() as stop_if_asked:
+      manifest = ingest(
+        sources,
+        config.out,
+        settings,
+        processes=config.processes,
+        memory_megabytes=config.memory_megabytes,
+        overwrite=config.overwrite,
+        progress=progress,
+      )
   except DataError as error:
     raise cli.UserError(str(error)) from None
   finally:
     for line in phases.values():
       line.close()
   _report(manifest, config.out)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+  """Ctrl-C is obeyed where the yielded function is called, and at once the second time.
+
+  An exception raised at any moment can be lost, in a callback of the garbage collector for
+  example, or come out of an import as an ImportError.
+  """
+  asked = False
+
+  def ask(number: int, frame: Any) -> None:
+    nonlocal asked
+    if asked:
+      raise KeyboardInterrupt
+    asked = True
+    os.write(2, b"\nstopping; Ctrl-C again to stop at once\n")
+
+  def stop_if_asked() -> None:
+    if asked:
+      raise KeyboardInterrupt
+
+  before = signal.signal(signal.SIGINT, ask)
+  try:
+    yield stop_if_asked
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def _report(manifest: Any, out: str) -> None:

@@ -72,16 +72,15 @@ def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 
   for step in range(len(loader)):
     (batch,) = loader[step]
     real, mask = batch.weight > 0, batch.mask
-    computed: tuple[np.ndarray, ...] = jax.device_get(compute(batch))
-    values, targets, coordinates = computed
-    label, counts = batch.label[real], mask.sum(axis=1)[real]
-    parts["values"].append(values[mask])
+    values, targets, coordinates = compute(batch)
+    label, counts = np.asarray(batch.label)[real], np.sum(mask, axis=1)[real]
+    parts["values"].append(np.asarray(values)[mask])
     parts["owner"].append(np.repeat(label, counts))
     parts["counts"].append(counts)
     parts["label"].append(label)
-    parts["t"].append(targets[real])
+    parts["t"].append(np.asarray(targets)[real])
     if len(shown) < jets:
-      pieces = np.split(coordinates[mask], np.cumsum(counts)[:-1])
+      pieces = np.split(np.asarray(coordinates)[mask], np.cumsum(counts)[:-1])
       shown += zip(label.tolist(), pieces, strict=True)
   joined = {k: np.concatenate(v) for k, v in parts.items()}
   return Sample(
