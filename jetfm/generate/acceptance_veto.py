@@ -9,7 +9,7 @@ make the jet, one of these holds, each with a margin for what is still to come:
 - their axis lies beyond |eta| = MAX_ETA;
 - a visible decay product lies further than MAX_DISTANCE from the axis (jets need 0.8).
 
-Measured on 4,000 events per class without it, it loses 0.2-0.5 % of the jets that would have been
+Measured on 4,000 events per class without it, it loses 0.2-0.6 % of the jets that would have been
 accepted, all at the edges: pT just above 500 GeV, or decay products that end 0.8 from the axis only
 thanks to hard radiation. That is far less than what the lower bound on the hard scale costs there
 (3-8 %, `processes.py`). `AcceptanceVeto(process, armed=False)` records its decisions without acting
