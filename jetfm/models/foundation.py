@@ -10,13 +10,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jetfm.typing import Batch, PyTree
+from jetfm.typing import Array, Batch, PyTree
 
 Variables = dict[str, PyTree]
 """{'params': ..., 'constants': ...}, each with the branches `encoder` and `heads/<task>`."""
 
 
-def named_key(key: jax.Array, name: str) -> jax.Array:
+def named_key(key: Array, name: str) -> jax.Array:
   """A key for the given purpose: the same name gives the same key."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 

@@ -72,8 +72,8 @@ def make_strategy(
     case "frozen":
       return Strategy(((encoder, FROZEN), (heads, TRAINED)), {TRAINED: 1.0})
     case "class_attention":
-      rules = ((r"encoder/class_", TRAINED), (encoder, FROZEN), (heads, TRAINED))
-      return Strategy(rules, {TRAINED: 1.0})
+      class_blocks = (r"encoder/class_", TRAINED)
+      return Strategy((class_blocks, (encoder, FROZEN), (heads, TRAINED)), {TRAINED: 1.0})
     case "partial":
       if not 0 <= last_blocks <= num_blocks:
         raise ValueError(f"partial: cannot train the last {last_blocks} of {num_blocks} blocks")

@@ -20,7 +20,7 @@ from jetfm.train.sharding import shard_batches
 from jetfm.train.state import TrainState
 from jetfm.train.step import quotients
 from jetfm.train.writers import Writers
-from jetfm.typing import Batch
+from jetfm.typing import Array, Batch
 
 Groups = tuple[Batch, ...]
 
@@ -70,8 +70,8 @@ class Stage:
 
   name: str
   schedule: Schedule
-  train_step: Callable[[TrainState, Groups], tuple[TrainState, Mapping[str, jax.Array]]]
-  eval_step: Callable[[Mapping[str, Any], Groups, jax.Array, Any], Mapping[str, jax.Array]]
+  train_step: Callable[[TrainState, Groups], tuple[TrainState, dict[str, Array]]]
+  eval_step: Callable[[dict[str, Any], Groups, jax.Array, Any], dict[str, Array]]
   batches: Callable[[int], Iterator[Groups]]
   validation: Callable[[], Iterable[Groups]]
   mesh: Mesh
@@ -130,7 +130,7 @@ def run_stage(
   schedule, step = stage.schedule, int(state.step)
   writers = Writers(folder, stage.name, schedule.steps, step, jax.process_index() == 0)
   batches = stage.batches(step * schedule.accumulate)
-  pending: list[Mapping[str, jax.Array]] = []
+  pending: list[dict[str, Array]] = []
   saved = step
 
   def flush() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from jetfm.typing import Array, Batch, PyTree
 
 WeightedTasks = Sequence[tuple[Task, float]]
 Augmentation = Callable[[jax.Array, Batch], Batch]
-Logs = dict[str, jax.Array]
+Logs = dict[str, Array]
 
 AFTER_WARMUP = 2**30
 """The step that evaluation gives to losses: warm-ups are over, so that its results compare."""
@@ -169,7 +170,8 @@ def make_train_step(
       (trained, state.opt_state),
     )
     nonfinite = jnp.where(finite, 0, state.nonfinite + 1)
-    state = state.replace(
+    state = dataclasses.replace(
+      state,
       step=state.step + 1,
       params=merge(trained, frozen(state.params, labels)),
       opt_state=opt_state,
@@ -178,7 +180,7 @@ def make_train_step(
     logs |= {"grad_norm": norm, "nonfinite": nonfinite}
     return state, logs if rate is None else logs | {"rate": rate(state.step - 1)}
 
-  shardings = {} if mesh is None else {"out_shardings": replicated(mesh)}
+  shardings: dict[str, Any] = {} if mesh is None else {"out_shardings": replicated(mesh)}
   return jax.jit(step, donate_argnums=0, **shardings)
 
 
@@ -199,13 +201,15 @@ def make_eval_step(
     )
     _, terms = weighted_loss(tasks, statistics, weight, jnp.asarray(AFTER_WARMUP, jnp.int32))
     total = weight.sum()
-    sums = {name: jnp.stack([value * total, total]) for name, value in terms.items()}
+    sums: dict[str, Any] = {
+      name: jnp.stack([value * total, total]) for name, value in terms.items()
+    }
     for task, _ in tasks:
       for name, pair in task.metrics(statistics[task.name], weight).items():
         sums[f"{task.name}/{name}"] = pair
     return sums
 
-  shardings = {} if mesh is None else {"out_shardings": replicated(mesh)}
+  shardings: dict[str, Any] = {} if mesh is None else {"out_shardings": replicated(mesh)}
   return jax.jit(step, **shardings)
 
 
@@ -213,7 +217,8 @@ def weighted_loss(
   tasks: WeightedTasks, statistics: Mapping[str, Statistics], weight: Array, step: Array
 ) -> tuple[Array, Logs]:
   """Sum of the tasks' losses times their weights, and all named terms, `loss` included."""
-  total, logs = jnp.zeros(()), {}
+  total: Array = jnp.zeros(())
+  logs: Logs = {}
   for task, factor in tasks:
     value, terms = task.loss(statistics[task.name], weight, step)
     total = total + factor * value
