@@ -8,7 +8,8 @@ from jetfm.objectives.conservation import (
   residual_sums,
 )
 from jetfm.objectives.invariant_mass import (
-  MASS_SCALE,
+  JET_SCALE,
+  PARTICLE_SCALE,
   invariant_mass_loss,
   mass_residual_sums,
 )
@@ -33,7 +34,8 @@ __all__ = [
   "conservation_loss",
   "mse_cosine_loss",
   "residual_sums",
-  "MASS_SCALE",
+  "JET_SCALE",
+  "PARTICLE_SCALE",
   "invariant_mass_loss",
   "mass_residual_sums",
   # supervised

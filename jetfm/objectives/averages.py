@@ -20,6 +20,7 @@ def at_least_float32(x: ArrayLike) -> jax.Array:
 
 def absolute(x: ArrayLike) -> jax.Array:
   """|x| with gradient 0 at 0: what is exactly right is left alone (JAX's own is 1 there)."""
+  x = jnp.asarray(x)
   return x * jnp.sign(x)
 
 

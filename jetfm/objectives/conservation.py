@@ -7,6 +7,7 @@ square or a bias of the global batch is not the mean of those of its parts.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ def residual_sums(pred: ArrayLike, true: ArrayLike, selected: ArrayLike) -> dict
 
 
 def conservation_loss(
-  sums: dict[str, jax.Array], weight: ArrayLike, coef: Conservation = Conservation()
+  sums: Mapping[str, ArrayLike], weight: ArrayLike, coef: Conservation = Conservation()
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss over all selected particles of the global batch, and its named terms.
 
@@ -112,7 +113,7 @@ def conservation_loss(
 
 
 def mse_cosine_loss(
-  sums: dict[str, jax.Array], weight: ArrayLike, coef: Conservation = Conservation()
+  sums: Mapping[str, ArrayLike], weight: ArrayLike, coef: Conservation = Conservation()
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The baseline: mean squared errors of pT, eta, E and <1 - cos> of phi; `gamma` plays no part.
 
@@ -125,8 +126,12 @@ def mse_cosine_loss(
     "phi": mean["phi_cosine"],
     "energy": mean["energy_square"],
   }
-  return sum(c * terms[name] for c, name in zip(coef.normalised, terms, strict=True)), terms
+  c_pt, c_eta, c_phi, c_energy = coef.normalised
+  loss = (
+    c_pt * terms["pt"] + c_eta * terms["eta"] + c_phi * terms["phi"] + c_energy * terms["energy"]
+  )
+  return loss, terms
 
 
-def _means(sums: dict[str, jax.Array], weight: ArrayLike) -> dict[str, jax.Array]:
+def _means(sums: Mapping[str, ArrayLike], weight: ArrayLike) -> dict[str, jax.Array]:
   return {name: weighted_mean(sums[name], sums["count"], weight) for name in RESIDUALS}

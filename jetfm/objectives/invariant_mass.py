@@ -7,6 +7,8 @@ signs: residuals are taken of asinh(m^2 / scale^2), linear below the scale and l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -14,8 +16,10 @@ from jax.typing import ArrayLike
 from jetfm.lorentz import mass_squared
 from jetfm.objectives.averages import absolute, at_least_float32, weighted_mean
 
-MASS_SCALE = 3.0
-"""GeV. A particle of 30 GeV whose E is wrong by 15 % has |m^2| = scale^2."""
+PARTICLE_SCALE = 3.0
+"""GeV. A particle of 30 GeV whose E is wrong by half a percent has m^2 = scale^2."""
+JET_SCALE = 100.0
+"""GeV. A jet of 600 GeV whose E is wrong by 8 GeV has its m^2 wrong by scale^2."""
 
 
 def mass_residual_sums(
@@ -23,39 +27,38 @@ def mass_residual_sums(
   true: ArrayLike,
   selected: ArrayLike,
   visible: ArrayLike,
-  scale: float = MASS_SCALE,
+  scales: tuple[float, float] = (PARTICLE_SCALE, JET_SCALE),
 ) -> dict[str, jax.Array]:
   """Sums over the selected particles of each event, and over its jets (one or none).
 
   Shapes: pred and true (B, N, 4) four-momenta (E, px, py, pz) in GeV, of any common frame;
   selected (B, N) bool; visible (B, 4), the sum of the particles that are not selected -> (B,):
   `particles` and `jets` count; `particle_mass` adds |asinh(m^2_pred/s^2) - asinh(m^2_true/s^2)| of
-  each selected particle, `jet_mass` the same of the visible momentum plus all selected ones.
+  each selected particle, `jet_mass` the same of the visible momentum plus all selected ones, with
+  `scales` in GeV for s of particles and of jets.
   Slots that are not selected may hold anything, NaN included.
   """
   chosen = jnp.asarray(selected)[..., None]
   pred = jnp.where(chosen, at_least_float32(pred), 0)
   true = jnp.where(chosen, at_least_float32(true), 0)
 
-  def residual(p, q):
-    return absolute(_compress(mass_squared(p), scale) - _compress(mass_squared(q), scale))
+  def residual(p, q, scale):
+    return absolute(
+      jnp.arcsinh(mass_squared(p) / scale**2) - jnp.arcsinh(mass_squared(q) / scale**2)
+    )
 
   jets = chosen.any(axis=(-2, -1))
   visible = jnp.where(jets[..., None], jnp.asarray(visible), 0)
   return {
     "particles": chosen.sum(axis=(-2, -1)).astype(pred.dtype),
-    "particle_mass": residual(pred, true).sum(axis=-1),
+    "particle_mass": residual(pred, true, scales[0]).sum(axis=-1),
     "jets": jets.astype(pred.dtype),
-    "jet_mass": residual(visible + pred.sum(axis=-2), visible + true.sum(axis=-2)),
+    "jet_mass": residual(visible + pred.sum(axis=-2), visible + true.sum(axis=-2), scales[1]),
   }
 
 
-def _compress(m2: jax.Array, scale: float) -> jax.Array:
-  return jnp.arcsinh(m2 / scale**2)
-
-
 def invariant_mass_loss(
-  sums: dict[str, jax.Array], weight: ArrayLike
+  sums: Mapping[str, ArrayLike], weight: ArrayLike
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """<|asinh m^2_pred - asinh m^2|> over particles plus the same over jets, and the two terms.
 

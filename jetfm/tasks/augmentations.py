@@ -6,6 +6,7 @@ about directions is transformed with them. Masses, pair invariants, labels and t
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
 
@@ -40,7 +41,8 @@ def rotate_phi(batch: Batch, angle: Array, schema: Schema) -> Batch:
     turned = wrap_angle(values + angle)
     return jnp.where(jnp.asarray(columns), turned, values) if any(columns) else values
 
-  return batch.replace(
+  return dataclasses.replace(
+    batch,
     p4=jnp.stack([energy, cos * px - sin * py, sin * px + cos * py, pz], axis=-1),
     features=turn(schema.stored, batch.features, angle[:, None, None]),
     spectators=turn(schema.spectators, batch.spectators, angle[:, None]),
@@ -55,7 +57,8 @@ def flip_eta(batch: Batch, flip: Array, schema: Schema) -> Batch:
     return jnp.where(odd & flip.reshape((-1,) + (1,) * (values.ndim - 1)), -values, values)
 
   z = jnp.arange(4) == 3
-  return batch.replace(
+  return dataclasses.replace(
+    batch,
     p4=jnp.where(z & flip[:, None, None], -batch.p4, batch.p4),
     features=mirror(schema.stored, batch.features),
     spectators=mirror(schema.spectators, batch.spectators),

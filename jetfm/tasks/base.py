@@ -12,7 +12,7 @@ import jax
 from jetfm.typing import Array, Batch
 
 Views = dict[str, Batch]
-Statistics = dict[str, Array]
+Statistics = dict[str, jax.Array]
 """Per-event arrays (B, ...); the trailing shape does not depend on the padded length."""
 
 PLAIN = "plain"
@@ -65,7 +65,7 @@ class Task(Protocol):
 
   def loss(
     self, statistics: Statistics, weight: Array, step: Array
-  ) -> tuple[Array, dict[str, Array]]:
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Statistics of the global batch and weight (B,) -> scalar and its named terms.
 
     `step` is the training step, for warm-ups. Filler has weight 0 and changes nothing, whatever
@@ -73,6 +73,6 @@ class Task(Protocol):
     """
     ...
 
-  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, jax.Array]:
     """Sums that add over evaluation batches: name -> (numerator, denominator) as one (2,)."""
     ...

@@ -51,7 +51,7 @@ class Classification:
     return {PLAIN: batch}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
-    logits, label = outputs.output, batch.label
+    logits, label = outputs.output, jnp.asarray(batch.label)
     labelled = label >= 0
     place = jnp.where(labelled, place_of_label(logits, label), len(self.schema.classes))
     return {
@@ -64,13 +64,13 @@ class Classification:
 
   def loss(
     self, statistics: Statistics, weight: Array, step: Array
-  ) -> tuple[Array, dict[str, Array]]:
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     def mean(name):
       return weighted_mean(statistics[name], statistics["labelled"], weight)
 
     return mean("smoothed"), {"accuracy": mean("accuracy")}
 
-  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, jax.Array]:
     events = weighted_sum(statistics["labelled"], weight)
     return {
       name: jnp.stack([weighted_sum(statistics[name], weight), events])

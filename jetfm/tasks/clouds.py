@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from jetfm.lorentz import to_pt_eta_phi_e, transform_vectors
@@ -59,7 +60,7 @@ class CloudLoss:
     """Per-event values (B,), for loss and metrics; momenta of the cloud are in `frame`."""
     slots = cloud.existence.shape[-1]
     target = leading(batch, slots)
-    exists = target.mask
+    exists = jnp.asarray(target.mask)
     p4 = transform_vectors(frame, jnp.where(exists[..., None], target.p4, 0))
     true = standardise_kinematics(p4)
     statistics = residual_sums(cloud.kinematics, true, exists)
@@ -71,7 +72,7 @@ class CloudLoss:
       )
     return statistics | _metric_statistics(cloud, p4, exists, batch)
 
-  def loss(self, statistics: Statistics, weight: Array) -> tuple[Array, dict[str, Array]]:
+  def loss(self, statistics: Statistics, weight: Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Statistics of the global batch and weight (B,) -> scalar and its named terms."""
     existence = weighted_mean(statistics["existence"], statistics["event"], weight)
     if self.distance == "chamfer":
@@ -87,10 +88,10 @@ class CloudLoss:
           ("energy", "energy_square", 1),
         )
       }
-      distance = sum(terms.values())
+      distance = jnp.stack(list(terms.values())).sum()
     return distance / 4 + self.existence * existence, terms | {"existence": existence}
 
-  def metrics(self, statistics: Statistics, weight: Array) -> dict[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> dict[str, jax.Array]:
     """Sums over events: name -> (numerator, denominator)."""
     events = weighted_sum(statistics["event"], weight)
     names = ("direction_chamfer", "pt_emd", "multiplicity_error", "existence")

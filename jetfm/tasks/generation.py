@@ -33,7 +33,8 @@ class _ConditionedHead(OneView):
   def read(self, encoded: Encoded, view: Batch, deterministic: bool) -> Generated:
     condition = None
     if self.inner.condition == "jet":
-      condition = jet_condition(view.p4, view.mask, view.label, self.inner.classes)
+      p4, mask, label = map(jnp.asarray, (view.p4, view.mask, view.label))
+      condition = jet_condition(p4, mask, label, self.inner.classes)
     return self.inner(encoded, condition, deterministic=deterministic)
 
 
@@ -102,7 +103,7 @@ class Generation:
 
   def loss(
     self, statistics: Statistics, weight: Array, step: Array
-  ) -> tuple[Array, dict[str, Array]]:
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     cloud, terms = self.cloud_loss.loss(statistics, weight)
     # weighted_mean divides by events: (B, Z) -> (Z,), the average of each dimension.
     each = weighted_mean(statistics["kl"], statistics["event"], weight)
@@ -113,7 +114,7 @@ class Generation:
     penalty = beta * ratio(with_free_bits(each, self.free_bits), numbers)
     return cloud + penalty, terms | {"cloud": cloud, "kl": each.sum(), "beta": beta}
 
-  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, jax.Array]:
     kl = weighted_sum(statistics["kl"].sum(axis=-1), weight)
     events = weighted_sum(statistics["event"], weight)
     return self.cloud_loss.metrics(statistics, weight) | {"kl": jnp.stack([kl, events])}

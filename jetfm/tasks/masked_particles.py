@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jetfm.lorentz import jet_momentum, transform_vectors
 from jetfm.models import MaskedParticleHead, physical_momenta, standardise_kinematics
 from jetfm.objectives import (
-  MASS_SCALE,
+  JET_SCALE,
+  PARTICLE_SCALE,
   Conservation,
   conservation_loss,
   invariant_mass_loss,
@@ -47,7 +48,7 @@ class MaskedParticles:
     coefficients: of its terms, fields of `jetfm.objectives.Conservation` by name.
     mass_term: weight of the Lorentz-invariant term on E^2 - p^2 of each hidden particle and of the
       completed jet; 0 leaves it out.
-    mass_scale: GeV, see `jetfm.objectives.invariant_mass`.
+    mass_scales: GeV, of particles and of jets, see `jetfm.objectives.invariant_mass`.
     head_options: of `jetfm.models.MaskedParticleHead`.
 
   Metrics: `<x>_mse` of pt, eta, energy on the standardised scale and `phi_cosine`, the mean of
@@ -62,7 +63,7 @@ class MaskedParticles:
   objective: str = "conservation"
   coefficients: Mapping[str, float] = dataclasses.field(default_factory=dict)
   mass_term: float = 0.0
-  mass_scale: float = MASS_SCALE
+  mass_scales: tuple[float, float] = (PARTICLE_SCALE, JET_SCALE)
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -88,7 +89,9 @@ class MaskedParticles:
     return {self.view: hide(batch, hidden)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
-    hidden = batch.mask & (views[self.view].hidden_rank >= 0)
+    rank = views[self.view].hidden_rank
+    assert rank is not None, "the view hides particles"
+    hidden = batch.mask & (rank >= 0)
     p4 = jnp.where(batch.mask[..., None], batch.p4, 0)
     p4 = transform_vectors(outputs.frame, p4)
     true = standardise_kinematics(p4)
@@ -96,19 +99,19 @@ class MaskedParticles:
     if self.mass_term:
       pred = physical_momenta(jnp.clip(outputs.output, -_WILD, _WILD))
       visible = jet_momentum(p4, batch.mask & ~hidden)
-      statistics |= mass_residual_sums(pred, p4, hidden, visible, self.mass_scale)
+      statistics |= mass_residual_sums(pred, p4, hidden, visible, self.mass_scales)
     return statistics
 
   def loss(
     self, statistics: Statistics, weight: Array, step: Array
-  ) -> tuple[Array, dict[str, Array]]:
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     loss, terms = LOSSES[self.objective](statistics, weight, self._coefficients)
     if self.mass_term:
       mass, mass_terms = invariant_mass_loss(statistics, weight)
       loss, terms = loss + self.mass_term * mass, terms | mass_terms
     return loss, terms
 
-  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, jax.Array]:
     total = {name: weighted_sum(values, weight) for name, values in statistics.items()}
     count = total["count"]
     some = jnp.maximum(count, 1e-30)

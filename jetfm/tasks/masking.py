@@ -7,6 +7,7 @@ particles, or on the other events of the batch.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 
 import jax
@@ -94,7 +95,8 @@ def hide(batch: Batch, hidden: Array) -> Batch:
   """
   hidden = hidden & batch.mask
   gone = hidden[..., None]
-  return batch.replace(
+  return dataclasses.replace(
+    batch,
     p4=jnp.where(gone, 0, batch.p4),
     features=jnp.where(gone, 0, batch.features),
     present=jnp.where(gone, False, batch.present),
@@ -115,7 +117,8 @@ def leading(batch: Batch, count: int) -> Batch:
     x = jnp.take_along_axis(x, index, axis=1)
     return jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2))
 
-  return batch.replace(
+  return dataclasses.replace(
+    batch,
     p4=take(batch.p4),
     features=take(batch.features),
     present=take(batch.present),

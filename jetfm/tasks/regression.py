@@ -51,7 +51,7 @@ class _MeasuringHead(OneView):
 def true_values(schema: Schema, targets: tuple[Feature, ...], batch: Batch) -> jax.Array:
   """Targets of the batch in their units, (B, T); derived ones are computed from its momenta."""
   names = [t.name for t in schema.targets]
-  values = schema.target_values(batch.p4, batch.targets, batch.mask)
+  values = jnp.asarray(schema.target_values(batch.p4, batch.targets, batch.mask))
   return values[..., jnp.asarray([names.index(t.name) for t in targets])]
 
 
@@ -127,11 +127,11 @@ class Regression:
 
   def loss(
     self, statistics: Statistics, weight: Array, step: Array
-  ) -> tuple[Array, dict[str, Array]]:
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     errors = weighted_mean(statistics["error"], statistics["known"], weight)
     return errors.mean(), dict(zip(self.targets, errors, strict=True))
 
-  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, jax.Array]:
     known = weighted_sum(statistics["known"], weight)
     sums = {
       name: weighted_sum(values, weight)

@@ -73,8 +73,8 @@ class SuperResolution:
 
   def loss(
     self, statistics: Statistics, weight: Array, step: Array
-  ) -> tuple[Array, dict[str, Array]]:
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     return self.cloud_loss.loss(statistics, weight)
 
-  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, Array]:
+  def metrics(self, statistics: Statistics, weight: Array) -> Mapping[str, jax.Array]:
     return self.cloud_loss.metrics(statistics, weight)
