@@ -57,7 +57,7 @@ class SuperResolutionHead(nn.Module):
   @nn.compact
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> ParticleCloud:
     width = encoded.tokens.shape[-1]
-    queries = self.param("queries", nn.initializers.normal(1.0), (self.particles, width))
+    queries = self.param("queries", nn.initializers.normal(0.02), (self.particles, width))
     tokens, p4, given = self._by_rank(encoded)
     x = jnp.where(given[..., None], tokens, 0) + queries.astype(tokens.dtype)
     for layer in range(self.layers):
