@@ -68,11 +68,11 @@ def enter(batch: Batch, frame: str) -> Visible:
   if frame not in ("jet", "lab"):
     raise ValueError(f"frame is '{frame}', expected 'jet' or 'lab'")
   hidden = rank = None
-  seen = batch.mask
+  mask = seen = jnp.asarray(batch.mask)
   if batch.hidden_rank is not None:
-    hidden = batch.mask & (batch.hidden_rank >= 0)
+    hidden = mask & (batch.hidden_rank >= 0)
     rank = jnp.where(hidden, batch.hidden_rank, 0)
-    seen = batch.mask & ~hidden
+    seen = mask & ~hidden
   lab = jnp.where(seen[..., None], batch.p4, 0)
   if frame == "jet":
     p4, matrix = lorentz.to_jet_frame(lab, seen)
@@ -80,7 +80,7 @@ def enter(batch: Batch, frame: str) -> Visible:
     p4 = lab
     matrix = jnp.broadcast_to(jnp.eye(4, dtype=lab.dtype), (lab.shape[0], 4, 4))
   return Visible(
-    mask=batch.mask,
+    mask=mask,
     hidden=hidden,
     rank=rank,
     seen=seen,
@@ -88,7 +88,7 @@ def enter(batch: Batch, frame: str) -> Visible:
     p4=p4,
     frame=matrix,
     features=jnp.where(seen[..., None], batch.features, 0),
-    present=batch.present & seen[..., None],
+    present=seen[..., None] & batch.present,
   )
 
 
@@ -133,7 +133,7 @@ class Encoder(nn.Module):
     """
     mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
     rank_code = self.param("rank_code", nn.initializers.normal(0.02), (self.max_rank, self.width))
-    if visible.hidden is not None:
+    if visible.hidden is not None and visible.rank is not None:
       code = mask_token + jnp.take(rank_code, visible.rank, axis=0, mode="clip")
       tokens = jnp.where(visible.hidden[..., None], code.astype(tokens.dtype), tokens)
     tokens = jnp.where(visible.mask[..., None], tokens, 0)

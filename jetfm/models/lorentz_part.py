@@ -79,7 +79,9 @@ class LorentzParT(Encoder):
       lorentz.embed_vector(inputs), self._scalars(visible, p4, vectors)
     )
 
-    readable = [signed_log(grade_invariants(x)), scalars]
+    readable = [signed_log(grade_invariants(x))]
+    if scalars is not None:
+      readable.append(scalars)
     if self.scalars == "schema":
       readable.append(signed_log(x))
     flat = jnp.concatenate([y.reshape(*p4.shape[:2], -1) for y in readable], axis=-1)

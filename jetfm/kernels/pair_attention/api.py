@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
-from jax.typing import ArrayLike
 
 from jetfm.kernels.implementations import select
 from jetfm.kernels.pair_attention import reference
+from jetfm.typing import Array
 
 IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"xla": reference.pair_attention}
 
 
 def pair_attention(
-  q: ArrayLike,
-  k: ArrayLike,
-  v: ArrayLike,
-  bias: ArrayLike | None = None,
-  mask: ArrayLike | None = None,
+  q: Array,
+  k: Array,
+  v: Array,
+  bias: Array | None = None,
+  mask: Array | None = None,
   *,
   scale: float | None = None,
   implementation: str | None = None,
@@ -54,7 +54,10 @@ def _check_shapes(q, k, v, bias, mask) -> None:
   if q.ndim != 4 or k.ndim != 4:
     raise ValueError(f"q {q.shape} and k {k.shape}: expected (B, N, H, K) and (B, M, H, K)")
   (b, n, h, width), m = q.shape, k.shape[1]
-  wanted = {"k": (k, (b, m, h, width)), "v": (v, (b, m, h, width))}
+  wanted: dict[str, tuple[Array, tuple[int, ...]]] = {
+    "k": (k, (b, m, h, width)),
+    "v": (v, (b, m, h, width)),
+  }
   if bias is not None:
     wanted["bias"] = (bias, (b, h, n, m))
   if mask is not None:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from jetfm.kernels.implementations import select
 from jetfm.kernels.pair_bias import chunked, reference
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
+from jetfm.typing import Array
 
 IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
   "xla": reference.pair_bias,
@@ -25,21 +25,21 @@ class PairBiasWeights(NamedTuple):
   The last linear layer has no norm; all fields are float arrays.
   """
 
-  kernels: tuple[ArrayLike, ...]
+  kernels: tuple[Array, ...]
   """(F, W), (W, W), ..., (W, H)."""
-  biases: tuple[ArrayLike, ...]
+  biases: tuple[Array, ...]
   """(W,), ..., (H,)."""
-  scales: tuple[ArrayLike, ...]
+  scales: tuple[Array, ...]
   """(W,) for each hidden layer: the learned scale of its RMSNorm."""
-  hidden: ArrayLike
+  hidden: Array
   """(H,) the bias of a pair with a hidden particle."""
 
 
 def pair_bias(
-  p4: ArrayLike,
+  p4: Array,
   weights: PairBiasWeights,
-  mask: ArrayLike | None = None,
-  hidden: ArrayLike | None = None,
+  mask: Array | None = None,
+  hidden: Array | None = None,
   *,
   kind: str = "part",
   dtype: Any = None,

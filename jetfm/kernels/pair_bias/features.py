@@ -45,6 +45,6 @@ def check_kind(kind: str) -> None:
 
 def features_of(i: PairMomenta, j: PairMomenta, kind: str) -> tuple[jax.Array, ...]:
   """The features of a kind, not standardised, for momenta whose shapes broadcast."""
-  kind = PAIR_KINDS[kind]
-  features = pairwise_features(i, j, kind.source)
-  return tuple(features[column] for column in kind.columns)
+  chosen = PAIR_KINDS[kind]
+  features = pairwise_features(i, j, chosen.source)
+  return tuple(features[column] for column in chosen.columns)
