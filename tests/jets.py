@@ -78,6 +78,7 @@ def random_jets(n: int, label: str = "QCD", seed: int = 0, mean_particles: float
   jets["jet_sdmass"] = r.normal(60 + 10 * c, 10, n)
   jets |= {f"jet_tau{i}": r.uniform(0, 0.5 / i, n) for i in (1, 2, 3, 4)}
   jets["jet_genmass"] = r.normal(80 + 10 * c, 15, n)
+  jets["jet_genmass"][::17] = 0.0  # no particle-level jet
   jets["aux_truth_match"] = np.full(n, 40 + c, np.int32)
   # Some generated events give two jets.
   jets["event_number"] = np.cumsum(r.random(n) < 0.7)

@@ -82,7 +82,10 @@ class MomentsOf:
     return tuple(columns.values())
 
   def __call__(self, block: Events) -> dict[Feature, Moments]:
-    """Moments over the particles, or for targets the events, of one block."""
+    """Moments over the particles, or for targets the events, of one block.
+
+    An event whose stored target is 0 does not have it (a jet without a particle-level one).
+    """
     if not self._features and not self._targets:
       return {}
     num_targets = len(self._schemas[0].stored_targets)
@@ -95,7 +98,10 @@ class MomentsOf:
     split = len(self._features)
     out = {f: Moments.of(v[batch.mask]) for f, v in zip(self._features, values, strict=False)}
     real = batch.weight > 0
-    out |= {f: Moments.of(v[real]) for f, v in zip(self._targets, values[split:], strict=True)}
+    stored = self._schemas[0].stored_targets
+    for target, v in zip(self._targets, values[split:], strict=True):
+      has = real if target.derived else real & (batch.targets[:, stored.index(target.name)] != 0)
+      out[target] = Moments.of(v[has])
     return out
 
 
