@@ -9,7 +9,7 @@ make the jet, one of these holds, each with a margin for what is still to come:
 - their axis lies beyond |eta| = MAX_ETA;
 - a visible decay product lies further than MAX_DISTANCE from the axis (jets need 0.8).
 
-Measured on 4,000 events per class without it, it loses 0.2-0.6 % of the jets that would have been
+Measured on 4,000 events per class without it, it loses 0.5-1.1 % of the jets that would have been
 accepted, all at the edges: pT just above 500 GeV, or decay products that end 0.8 from the axis only
 thanks to hard radiation. That is far less than what the lower bound on the hard scale costs there
 (3-8 %, `processes.py`). `AcceptanceVeto(process, armed=False)` records its decisions without acting
@@ -25,9 +25,19 @@ from typing import Any
 from jetfm.generate.processes import JetProcess
 
 SCALE = 10.0  # GeV
-# GeV, per class: neutrinos and soft leptons make the leptonic Higgs the least certain.
-PT_BOUND = {"Hqql": 440.0, "Hgg": 460.0, "H4q": 460.0, "Tbqq": 470.0, "Tbl": 460.0}
-PT_BOUND_OTHERS = 455.0
+# GeV: per class the bound that loses just under one per cent of its jets.
+PT_BOUND = {
+  "QCD": 467.0,
+  "Hbb": 480.0,
+  "Hcc": 476.0,
+  "Hgg": 475.0,
+  "H4q": 475.0,
+  "Hqql": 470.0,
+  "Zqq": 472.0,
+  "Wqq": 472.0,
+  "Tbqq": 485.0,
+  "Tbl": 473.0,
+}
 MAX_ETA = 2.1
 MAX_DISTANCE = 0.95
 _COLLECT_RADIUS = 1.0
@@ -86,7 +96,7 @@ def can_give_jet(process: JetProcess, hard: Any, event: Any) -> bool:
   final = [p for p in (event[i] for i in range(3, event.size())) if p.isFinal()]
   others = [p for p in final if p.idAbs() not in _CARRIED_ON and p.idAbs() not in _NEUTRINOS]
   around = [(p.pT(), p.eta(), p.phi(), p.p()) for p in others]
-  bound = PT_BOUND.get(process.name, PT_BOUND_OTHERS)
+  bound = PT_BOUND[process.name]
   if not process.resonance:
     # Any hard parton or photon may start the jet.
     return any(
