@@ -1,4 +1,4 @@
-"""Generated jets. Launch: python -m launch.generate --config.out=datasets/jets
+"""Generated jets. Launch: python -m launch.generate --config.out=datasets/root
 
 Variants: (none) 1,000 jets of each class; `tiny` 200 of each, two minutes on one core;
 `jetclass100k` the published size, 100,000 jets of each class in one file per class.
@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
     known = ", ".join(sorted(name for name in VARIANTS if name))
     raise ValueError(f"no variant '{variant}'; there are {known}")
   config = ConfigDict()
-  config.out = "datasets/jets"
+  config.out = "datasets/root"
   config.classes = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
   config.jets_per_class = 1_000
   config.jets_per_file = 100_000

@@ -1,6 +1,6 @@
 """Makes jets with Pythia and a fast detector simulation, as ROOT files in the JetClass layout.
 
-  python -m launch.generate --config.out=datasets/jets
+  python -m launch.generate --config.out=datasets/root
   python -m launch.generate --config=configs/generate.py:tiny --config.out=/tmp/jets
   python -m launch.generate --config.classes=Hbb,QCD --config.jets_per_class=1000 \\
       --config.processes=2 --config.out=/tmp/jets
