@@ -1,5 +1,12 @@
 """Fixtures of the whole suite."""
 
+import os
+
+# Most of the suite's time is compilation. Read when JAX starts, here and in subprocesses.
+os.environ.setdefault(
+  "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
 import jax
 import pytest
 
