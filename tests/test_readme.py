@@ -17,6 +17,7 @@ def test_files_and_modules_that_it_names_exist():
   text, root = README.read_text(), README.parent
   names = [f"{m.replace('.', '/')}.py" for m in re.findall(r"python -m ([\w.]+)", text)]
   names += re.findall(r"\]\(([\w./]+)\)", text) + re.findall(r"\./(launch/\w+)", text)
+  names += re.findall(r"--config=(configs/\w+\.py)", text)
   assert names
   missing = [name for name in names if not (root / name).exists()]
   assert not missing
