@@ -125,8 +125,11 @@ def test_particle_level_mass_follows_the_measured_one(table):
     for c in ("energy", "px", "py", "pz")
   ]
   mass = np.sqrt(np.maximum(total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2, 0))
-  assert (table.jets["jet_genmass"] > 0).all()
-  assert np.median(np.abs(table.jets["jet_genmass"] / mass - 1)) < 0.1
+  particle_level = table.jets["jet_genmass"]
+  assert (particle_level > 0).all()
+  assert np.corrcoef(particle_level, mass)[0, 1] > 0.5
+  # Lost tracks and cells below threshold cost mass; nothing in the detector adds any on average.
+  assert 1.0 < np.median(particle_level / mass) < 1.25
 
 
 def test_same_seed_same_jets_other_file_other_jets(table):
