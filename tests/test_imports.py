@@ -88,7 +88,7 @@ def test_only_launch_imports_generate():
 def test_import_jetfm_loads_nothing_heavy():
   """The law of the table above, observed: no optional package is loaded by `import jetfm`."""
   code = (
-    "import sys, jetfm, jetfm.schema, jetfm.lorentz\n"
+    "import sys, jetfm, jetfm.schema, jetfm.lorentz, jetfm.nn, jetfm.models\n"
     "heavy = {'grain', 'uproot', 'awkward', 'pythia8mc', 'fastjet', 'matplotlib', 'sklearn',"
     " 'tensorflow', 'ml_collections', 'clu', 'orbax', 'optax'}\n"
     "print(sorted(heavy & set(sys.modules)))"
