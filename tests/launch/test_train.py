@@ -117,6 +117,7 @@ class Runs:
     self.script = tmp_path / "dying.py"
     self.script.write_text(DYING)
     self.dataset = dataset
+    self.runs = 0
     self.environment = {
       **os.environ,
       "PYTHONPATH": str(ROOT),
@@ -126,15 +127,17 @@ class Runs:
     }
 
   def start(self, workdir, place="nowhere:0"):
-    self.log = open(self.script.with_suffix(".log"), "w+")  # noqa: SIM115
+    # A file for each run: what a killed one leaves behind may still write to its own.
+    self.runs += 1
+    self.log = self.script.with_name(f"log-{self.runs}")
     command = [sys.executable, str(self.script), place]
     command += arguments(self.dataset, workdir, **{"data.workers": 2})[1:]
-    return subprocess.Popen(command, cwd=ROOT, env=self.environment, stderr=self.log)
+    with open(self.log, "w") as log:
+      return subprocess.Popen(command, cwd=ROOT, env=self.environment, stderr=log)
 
   def end(self, process):
     status = process.wait(timeout=400)
-    self.log.seek(0)
-    return status, self.log.read()
+    return status, self.log.read_text()
 
   def __call__(self, workdir, place="nowhere:0"):
     return self.end(self.start(workdir, place))
