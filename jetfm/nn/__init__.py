@@ -1,6 +1,7 @@
 """Linen layers. All are pointwise in the events: nothing is shared across a batch."""
 
 from jetfm.nn.attention import AttentionBlock, CrossAttentionBlock
+from jetfm.nn.dropout import Dropout
 from jetfm.nn.equilinear import EquiLinear
 from jetfm.nn.mlp import MLP, Embed
 from jetfm.nn.multivectors import (
@@ -18,6 +19,7 @@ __all__ = [
   "REFERENCES",
   "AttentionBlock",
   "CrossAttentionBlock",
+  "Dropout",
   "Embed",
   "EquiLinear",
   "LayerNorm",

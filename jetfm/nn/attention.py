@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels import pair_attention
+from jetfm.nn.dropout import Dropout
 from jetfm.nn.norms import LayerNorm
 
 
@@ -37,7 +38,7 @@ class _Residual(nn.Module):
       return nn.Dense(features, dtype=self.dtype, name=name)
 
     def drop(y: jax.Array) -> jax.Array:
-      return nn.Dropout(self.dropout)(y, deterministic=deterministic)
+      return Dropout(self.dropout)(y, deterministic=deterministic)
 
     head_scale = self.param("head_scale", nn.initializers.ones, (heads,))
     mixed = mixed * head_scale.astype(mixed.dtype)[:, None]

@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jetfm.nn.dropout import Dropout
 from jetfm.nn.norms import LayerNorm
 
 
@@ -26,7 +27,7 @@ class MLP(nn.Module):
     for layer, width in enumerate(self.widths):
       x = nn.Dense(width, dtype=self.dtype, name=f"linear_{layer}")(x)
       if layer < len(self.widths) - 1:
-        x = nn.Dropout(self.dropout)(nn.gelu(x), deterministic=deterministic)
+        x = Dropout(self.dropout)(nn.gelu(x), deterministic=deterministic)
     return x
 
 
