@@ -63,7 +63,7 @@ class SuperResolution:
 
   @property
   def head(self) -> nn.Module:
-    return OneView(SuperResolutionHead(self.particles, **self.head_options), self.view)
+    return OneView(SuperResolutionHead(self.particles, self.given, **self.head_options), self.view)
 
   def views(self, key: jax.Array, batch: Batch, train: bool) -> Views:
     return {self.view: leading(batch, self.given)}

@@ -78,29 +78,29 @@ def test_multiplicity_is_predicted_and_not_thresholded():
   )
 
 
-def test_super_resolution_starts_from_the_given_particles(x64, make_batch, initialise):
-  """With its output layer at zero it hands back what it was given, in order of pT."""
+def test_super_resolution_keeps_what_is_given(x64, make_batch, initialise):
+  """Given particles come back in order of pT; a jet with fewer than could be given is complete."""
   batch = make_batch(lengths=(6, 3), dtype=np.float64)
-  head = SuperResolutionHead(particles=8, layers=1, heads=2, mlp_ratio=2)
+  head = SuperResolutionHead(particles=8, given=6, layers=1, heads=2, mlp_ratio=2)
   x = encoded(batch)
   variables = initialise(head, x)
-  silent = jax.tree.map(jnp.zeros_like, variables["params"]["output"])
-  params = {**variables["params"], "output": silent}
   apply = jax.jit(head.apply)
-  kinematics = apply({"params": params}, x).kinematics
+  cloud = apply(variables, x)
+  assert cloud.kinematics.shape == (2, 8, 4) and cloud.existence.shape == (2, 8)
   for event, length in enumerate((6, 3)):
     given = x.p4[event, :length]
     order = np.argsort(-lorentz.transverse_momentum(given))
     want = standardise_kinematics(given[order])
-    np.testing.assert_allclose(kinematics[event, :length, :3], want[:, :3], atol=1e-10)
+    np.testing.assert_allclose(cloud.kinematics[event, :length], want, atol=1e-10)
+    assert jax.nn.sigmoid(cloud.existence[event, :length]).min() > 1 - 1e-8
+  assert np.abs(cloud.existence[0, 6:]).max() < 10  # to be predicted
+  np.testing.assert_array_equal(cloud.keep()[1], np.arange(8) < 3)
 
   order = np.array([2, 0, 1, 5, 3, 4])
   mixed = Encoded(x.tokens[:, order], x.mask[:, order], x.hidden[:, order], x.p4[:, order], x.frame)
-  cloud, again = apply(variables, x), apply(variables, mixed)
-  assert cloud.kinematics.shape == (2, 8, 4) and cloud.existence.shape == (2, 8)
+  again = apply(variables, mixed)
   np.testing.assert_allclose(again.kinematics, cloud.kinematics, atol=1e-10)
   np.testing.assert_allclose(again.existence, cloud.existence, atol=1e-10)
-  assert np.abs(cloud.existence[0] - cloud.existence[1]).max() > 1e-3
 
 
 def vae(condition, classes=0):
