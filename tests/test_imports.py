@@ -20,6 +20,7 @@ ALLOWED = {
   "evals": FREE,
   "tasks": FREE | {"kernels", "nn", "objectives", "models", "evals"},
   "train": FREE | {"kernels", "nn", "objectives", "models", "tasks"},
+  "inference": FREE | {"kernels", "nn", "models", "tasks", "train"},
   "data": FREE,
   "generate": FREE,
 }

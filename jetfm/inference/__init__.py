@@ -1,0 +1,10 @@
+"""Using what was trained: events in, scores, masses, embeddings and jets out.
+
+Needs a checkpoint and nothing else: it holds the model, its schema and its standardisation.
+"""
+
+from jetfm.inference.checkpoints import find_checkpoint, load
+from jetfm.inference.groups import LENGTHS, ROWS
+from jetfm.inference.predictor import Predictor, Reconstruction
+
+__all__ = ["LENGTHS", "ROWS", "Predictor", "Reconstruction", "find_checkpoint", "load"]
