@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,21 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jetfm.inference.apply import apply_to_groups
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
 from jetfm.lorentz import inverse_lorentz, transform_vectors
 from jetfm.models import ParticleCloud, jet_condition, physical_momenta, standardise_kinematics
 from jetfm.models.foundation import named_key
 from jetfm.nn import masked_mean
 from jetfm.schema import Schema
-from jetfm.tasks import Task, Views
+from jetfm.tasks import PLAIN, Task, Views
+from jetfm.tasks.heads import Predicted
 from jetfm.tasks.masking import event_noise
 from jetfm.train.restore import TrainedModel
 from jetfm.typing import Array, Batch
 
 Batches = Batch | Iterable[Batch]
-Step = Callable[[Any, Batch, jax.Array], dict[str, jax.Array]]
-
-_AHEAD = 4  # groups that the device may work on before the oldest result is fetched
+Step = Callable[[Batch, jax.Array], dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Predictor:
       loader = open_dataset("datasets/jets", predictor.schema.name, "test").loader(
         512, shuffle=False, epochs=1
       )
-      batches = [batch for groups in loader for batch in groups]  # filler included: weight 0
+      batches = [batch for groups in loader.iterate() for batch in groups]  # with filler: weight 0
       scores = predictor.classify(batches)                        # (B, classes)
 
   Methods take one Batch or an iterable of them, numpy arrays of any number of events and any padded
@@ -75,7 +75,7 @@ class Predictor:
     self.trained = trained
     self.lengths, self.rows = tuple(sorted(lengths)), rows
     self._variables = jax.device_put(trained.variables)
-    self._compiled: dict[str, Step] = {}
+    self._compiled: dict[str, Callable[..., Any]] = {}
 
   @property
   def schema(self) -> Schema:
@@ -117,40 +117,42 @@ class Predictor:
         f"{', '.join(differences) or f'got the order {list(got)}, expected {list(expected)}'}"
       )
 
+  def predict(self, batches: Batches, methods: Sequence[str]) -> dict[str, Any]:
+    """Results of `embed`, `classify` and `regress` by method, the encoder applied once for all.
+
+    They are those of the methods alone, to the last bit.
+    Raises: ValueError for another name, and what the methods raise.
+    """
+    heads = {method: self._plain_head(method) for method in methods}
+
+    def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+      encoded = self._encode(self._variables, batch)
+      return {method: head(self._variables, encoded, batch) for method, head in heads.items()}
+
+    made: dict[str, Any] = self._apply(step, batches)
+    if "regress" in made:
+      values = made["regress"]
+      names = self._task("regression").targets
+      made["regress"] = {name: values[:, i] for i, name in enumerate(names)}
+    return made
+
   def embed(self, batches: Batches) -> np.ndarray:
     """Mean of the encoder's tokens over the particles, (B, D) float32; 0 for an empty event."""
-
-    def step(variables: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      encoded = self.trained.model.encode(variables, batch, deterministic=True)
-      return {"embedding": masked_mean(encoded.tokens.astype(jnp.float32), encoded.mask)}
-
-    return self._apply("embed", step, batches)["embedding"]
+    return self.predict(batches, ["embed"])["embed"]
 
   def classify(self, batches: Batches) -> np.ndarray:
     """Probability of each of `schema.classes`, (B, classes) float32.
 
     Raises: ValueError for a checkpoint without the task 'classification'.
     """
-    task = self._task("classification")
-
-    def step(variables: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      logits = self._outputs(task, variables, task.views(key, batch, False)).output
-      return {"probability": jax.nn.softmax(logits.astype(jnp.float32), axis=-1)}
-
-    return self._apply("classify", step, batches)["probability"]
+    return self.predict(batches, ["classify"])["classify"]
 
   def regress(self, batches: Batches) -> dict[str, np.ndarray]:
     """Each target in its unit, such as GeV: {name: (B,) float32}.
 
     Raises: ValueError for a checkpoint without the task 'regression'.
     """
-    task = self._task("regression")
-
-    def step(variables: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      physical = self._outputs(task, variables, task.views(key, batch, False)).output.physical
-      return {name: physical[:, i] for i, name in enumerate(task.targets)}
-
-    return self._apply("regress", step, batches)
+    return self.predict(batches, ["regress"])["regress"]
 
   def generate(self, batches: Batches, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """One new jet for each event, of the condition that the head was trained with.
@@ -164,8 +166,7 @@ class Predictor:
     task = self._task("generation")
     head = task.head.inner
 
-    def step(variables: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      encoded = self.trained.model.encode(variables, batch, deterministic=True)
+    def sample(variables: Any, encoded: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       branch = {name: tree["heads"][task.name] for name, tree in variables.items()}
       condition = None
       if head.condition == "jet":
@@ -176,7 +177,13 @@ class Predictor:
       z = event_noise(named_key(key, "latent"), ids, head.latent, jax.random.normal)
       return _laboratory(head.apply(branch, z, chosen, method="decode"), encoded.frame)
 
-    made = self._apply("generate", step, batches, seed)
+    compiled = self._compile("generate", sample)
+
+    def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+      encoded = self._encode(self._variables, batch)
+      return compiled(self._variables, encoded, batch, key)
+
+    made = self._apply(step, batches, seed)
     return made["p4"], made["mask"]
 
   def super_resolve(self, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
@@ -187,11 +194,10 @@ class Predictor:
     """
     task = self._task("super_resolution")
 
-    def step(variables: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      outputs = self._outputs(task, variables, task.views(key, batch, False))
+    def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
       return _laboratory(outputs.output, outputs.frame)
 
-    made = self._apply("super_resolve", step, batches)
+    made = self._apply(self._step_of("super_resolve", task, read), batches)
     return made["p4"], made["mask"]
 
   def reconstruct(self, batches: Batches, seed: int = 0) -> Reconstruction:
@@ -202,10 +208,10 @@ class Predictor:
     """
     task = self._task("masked_particles")
 
-    def step(variables: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      views = task.views(named_key(key, "views"), batch, False)
-      outputs = self._outputs(task, variables, views)
-      hidden = batch.mask & (views[task.view].hidden_rank >= 0)
+    def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
+      rank = views[task.view].hidden_rank
+      assert rank is not None, "the view hides particles"
+      hidden = jnp.asarray(batch.mask) & (rank >= 0)
       true = standardise_kinematics(transform_vectors(outputs.frame, batch.p4))
       return {
         "hidden": hidden,
@@ -222,7 +228,8 @@ class Predictor:
         padded = max(padded, batch.length)
         yield batch
 
-    made = self._apply("reconstruct", step, measured(), seed, per_particle=lambda: padded)
+    step = self._step_of("reconstruct", task, read)
+    made = self._apply(step, measured(), seed, per_particle=lambda: padded)
     return Reconstruction(**made)
 
   def _task(self, name: str) -> Any:
@@ -234,74 +241,72 @@ class Predictor:
       )
     return self.trained.tasks[name]
 
-  def _outputs(self, task: Task, variables: Any, views: Views) -> Any:
-    """What the task's head says."""
-    model = self.trained.model
-    encoded = {
-      name: model.encode(variables, view, deterministic=True) for name, view in views.items()
-    }
+  def _compile(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled, the same one for each name: a method compiles once."""
+    return self._compiled.setdefault(name, jax.jit(function))
+
+  def _encode(self, variables: Any, view: Batch) -> Any:
+    """Compiled apart from the heads: all methods share it, and so the bits of what it says."""
+    encode = functools.partial(self.trained.model.encode, deterministic=True)
+    return self._compile("encode", encode)(variables, view)
+
+  def _plain_head(self, method: str) -> Callable[[Any, Any, Batch], jax.Array]:
+    """What a method makes of the encoded batch."""
+    tasks = {"embed": None, "classify": "classification", "regress": "regression"}
+    if method not in tasks:
+      raise ValueError(f"no method '{method}' to predict with, expected some of {list(tasks)}")
+    name = tasks[method]
+    task = None if name is None else self._task(name)
+
+    def read(variables: Any, encoded: Any, batch: Batch) -> jax.Array:
+      if task is None:
+        return masked_mean(encoded.tokens.astype(jnp.float32), encoded.mask)
+      output = self._head(task, variables, {PLAIN: encoded}, {PLAIN: batch}).output
+      if method == "regress":
+        return output.physical
+      return jax.nn.softmax(output.astype(jnp.float32), axis=-1)
+
+    return self._compile(method, read)
+
+  def _head(self, task: Task, variables: Any, encoded: dict[str, Any], views: Views) -> Predicted:
     # The key is asked for, and nothing draws from it: a deterministic head is given no noise.
     key = jax.random.key(0)
+    model = self.trained.model
     return model.head(task.name, variables, encoded, views, deterministic=True, key=key)
+
+  def _step_of(
+    self, name: str, task: Task, read: Callable[[Predicted, Views, Batch], dict[str, jax.Array]]
+  ) -> Step:
+    """A step that encodes the views of a task and reads its head's outputs."""
+
+    def look(batch: Batch, key: jax.Array) -> Views:
+      return task.views(named_key(key, "views"), batch, False)
+
+    def finish(variables: Any, encoded: Any, views: Views, batch: Batch) -> dict[str, jax.Array]:
+      return read(self._head(task, variables, encoded, views), views, batch)
+
+    look, finish = self._compile(f"{name}/views", look), self._compile(name, finish)
+
+    def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+      views = look(batch, key)
+      encoded = {name: self._encode(self._variables, view) for name, view in views.items()}
+      return finish(self._variables, encoded, views, batch)
+
+    return step
 
   def _apply(
     self,
-    name: str,
     step: Step,
     batches: Batches,
     seed: int = 0,
     per_particle: Callable[[], int] | None = None,
   ) -> dict[str, np.ndarray]:
-    """Results of all events in the order in which they came.
-
-    Args:
-      name: of the method, whose compiled step is kept.
-      per_particle: the padded length of results that have a particle axis of the batch's length.
-    """
-    compiled = self._compiled.setdefault(name, jax.jit(step))
+    # As the training's loop names its key: views are drawn as in its evaluation.
     key = named_key(jax.random.key(seed), "evaluation")
     batches = [batches] if isinstance(batches, Batch) else batches
-    results: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
-    running: collections.deque[tuple[np.ndarray, dict[str, jax.Array]]] = collections.deque()
-
-    def fetch() -> None:
-      places, made = running.popleft()
-      results.append((places, {k: np.asarray(x)[: len(places)] for k, x in made.items()}))
-
-    for places, batch in canonical_groups(batches, self.schema, self.lengths, self.rows):
-      running.append((places, compiled(self._variables, batch, key)))
-      if len(running) > _AHEAD:
-        fetch()
-    while running:
-      fetch()
-    if not results:
-      nothing = filler(self.schema, self.rows, self.lengths[0])
-      shapes = jax.eval_shape(step, self._variables, nothing, key)
-      empty = {k: np.zeros((0, *x.shape[1:]), x.dtype) for k, x in shapes.items()}
-      results.append((np.zeros(0, int), empty))
-    return _in_order(results, per_particle)
-
-
-def _in_order(
-  results: list[tuple[np.ndarray, dict[str, np.ndarray]]], per_particle: Callable[[], int] | None
-) -> dict[str, np.ndarray]:
-  size = sum(len(places) for places, _ in results)
-  out = {}
-  for name, like in results[0][1].items():
-    shape = like.shape[1:]
-    ragged = per_particle is not None and name != "frame"
-    if ragged:
-      assert per_particle is not None
-      shape = (per_particle(), *shape[1:])
-    out[name] = np.zeros((size, *shape), like.dtype)
-    for places, made in results:
-      values = made[name]
-      if ragged:
-        values = values[:, : shape[0]]
-        out[name][places, : values.shape[1]] = values
-      else:
-        out[name][places] = values
-  return out
+    groups = canonical_groups(batches, self.schema, self.lengths, self.rows)
+    nothing = filler(self.schema, self.rows, self.lengths[0])
+    return apply_to_groups(lambda batch: step(batch, key), groups, nothing, per_particle)
 
 
 def _laboratory(cloud: ParticleCloud, frame: Array) -> dict[str, jax.Array]:

@@ -110,6 +110,16 @@ class TestEventsAreIndependent:
         assert got[name].shape == (0, *want.shape[1:]) and got[name].dtype == want.dtype
 
 
+def test_one_pass_of_the_encoder_gives_the_same(predictor, events, expected):
+  made = predictor.predict(events, ("regress", "embed", "classify"))
+  assert list(made) == ["regress", "embed", "classify"]
+  for method in made:
+    got = made[method] if method == "regress" else {method: made[method]}
+    assert_same_bits(got, expected[method])
+  with pytest.raises(ValueError, match="no method 'generate'"):
+    predictor.predict(events, ["generate"])
+
+
 def test_random_draws_follow_seed_and_event(predictor, events):
   p4, _ = predictor.generate(events, seed=3)
   np.testing.assert_array_equal(predictor.generate(events, seed=3)[0], p4)
@@ -142,6 +152,19 @@ def test_results_are_those_of_the_model(predictor, events):
   for i, name in enumerate(masses):
     want = np.asarray(outputs["regression"].physical[:, i])
     np.testing.assert_allclose(masses[name], want, rtol=1e-3, atol=1e-2)
+
+
+def test_jets_from_embeddings_too(tmp_path, events):
+  """The published condition: the embedding of the event."""
+  options = {name: x for name, x in TASKS["generation"].items() if name != "condition"}
+  save_checkpoint(tmp_path / "best", {"generation": options | {"condition": "embedding"}})
+  predictor = inference.load(tmp_path)
+  p4, mask = predictor.generate(events)
+  backwards = predictor.generate(select(events, slice(None, None, -1)))
+  np.testing.assert_array_equal(backwards[0][::-1], p4)
+  np.testing.assert_array_equal(backwards[1][::-1], mask)
+  others = dataclasses.replace(events, p4=events.p4 * np.float32(2))
+  assert (predictor.generate(others)[0] != p4).any(axis=(1, 2)).all()
 
 
 def test_generated_jets_are_in_the_laboratory(predictor, events):

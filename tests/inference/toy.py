@@ -62,8 +62,11 @@ def make_events(counts, length, seed=0) -> Batch:
 
 
 def save_checkpoint(folder, tasks, seed=0):
-  """A checkpoint of a model with these tasks, as training writes it; returns the folder."""
-  chosen = {name: TASKS[name] for name in tasks}
+  """A checkpoint of a model with these tasks, as training writes it; returns the folder.
+
+  tasks: names in TASKS, or options by name.
+  """
+  chosen = tasks if isinstance(tasks, dict) else {name: TASKS[name] for name in tasks}
   description = train.describe_model(SCHEMA, ENCODER, chosen)
   model, made, _ = train.build_model(description)
   events, key = make_events([4], 6), jax.random.key(seed)
