@@ -101,6 +101,7 @@ def get_config(variant="base"):
         "particles": particles,
         "latent": 32,
         "condition": "embedding",
+        "distance": "matched",
         "beta": 0.1,
         "warm_up_steps": 50 if tiny else 5_000,
         "head_options": {**cloud, "width": 32 if tiny else 128},
@@ -110,7 +111,14 @@ def get_config(variant="base"):
   )
   stage.super_resolve = _stage(
     tiny,
-    {"super_resolution": {"given": 30, "particles": particles, "head_options": cloud}},
+    {
+      "super_resolution": {
+        "given": 30,
+        "particles": particles,
+        "distance": "chamfer",
+        "head_options": cloud,
+      }
+    },
     strategy="full",
     rate=3e-4,
   )

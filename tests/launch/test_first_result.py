@@ -1,0 +1,64 @@
+"""The quickstart's verdict on its own results."""
+
+import json
+
+import pytest
+
+from jetfm.evals.metrics import Measurement
+from jetfm.evals.report import RunResults, results_json
+from launch import first_result
+
+GOOD = {
+  "accuracy": 0.25,
+  "gen_mass_r2": 0.6,
+  "pt_kl_ratio": 0.999,
+  "chamfer_ratio": 0.999,
+  "reconstruction_gain": 0.3,
+}
+BAD = {
+  "accuracy": 0.249,
+  "gen_mass_r2": 0.599,
+  "pt_kl_ratio": 1.0,
+  "chamfer_ratio": 1.0,
+  "reconstruction_gain": 0.299,
+}
+
+
+def verdict(tmp_path, capsys, numbers):
+  tasks = {}
+  for name, value in numbers.items():
+    task, metric, *_ = first_result.ASKED[name]
+    reason = "" if value is not None else "a single class"
+    tasks.setdefault(task, {})[metric] = Measurement(value, reason=reason)
+  path = tmp_path / "results.json"
+  path.write_text(results_json([RunResults("run", tasks)]))
+  status = first_result.main([str(path), "812.4"])
+  return status, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_all_that_is_asked_for_is_enough(tmp_path, capsys):
+  status, last = verdict(tmp_path, capsys, GOOD)
+  assert status == 0
+  assert last == {**GOOD, "seconds": 812, "holds": True}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("how", ["below", "undefined", "missing"])
+def test_one_result_that_is_not_reached_is_a_failure(name, how, tmp_path, capsys):
+  numbers = dict(GOOD)
+  if how == "missing":
+    del numbers[name]
+  else:
+    numbers[name] = BAD[name] if how == "below" else None
+  status, last = verdict(tmp_path, capsys, numbers)
+  assert status == 1 and last["holds"] is False
+  assert last[name] == (BAD[name] if how == "below" else None)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"runs": []}', '{"runs": [1]}'])
+def test_a_file_that_is_something_else(text, tmp_path, capsys):
+  path = tmp_path / "results.json"
+  path.write_text(text)
+  assert first_result.main([str(path), "1"]) == 2
+  assert first_result.main([str(tmp_path / "nowhere.json"), "1"]) == 2
+  assert capsys.readouterr().err.startswith("error:")
