@@ -24,16 +24,14 @@ def provided(names: Sequence[str]) -> frozenset[str]:
 
 
 def class_names(path: pathlib.Path, where: str, names: Sequence[str]) -> tuple[str, ...]:
-  """Classes of the label branches: in the order of JetClass when they are its ten.
+  """Classes of the label branches: in the order of JetClass when they are its ten; () without any.
 
-  Raises: DataError when momenta or labels are missing.
+  Raises: DataError when momenta are missing.
   """
   for branch in P4:
     if branch not in names:
       raise missing(path, where, branch, names, "every input set")
   labels = tuple(n.removeprefix("label_") for n in names if n.startswith("label_"))
-  if not labels:
-    raise missing(path, where, "label_QCD", names, "the class of every jet")
   return JETCLASS if set(labels) == set(JETCLASS) else labels
 
 
@@ -49,7 +47,7 @@ def to_chunk(
 ) -> Chunk:
   """Awkward records with those branches -> a chunk whose first entry is number `start`.
 
-  Branch types may be bool, integer or float. Raises: DataError for one that is not numbers.
+  Without `classes` no label is read, and all are -1. Branch types may be bool, integer or float. Raises: DataError for one that is not numbers.
   """
   counts, energy = _flat(arrays[P4[0]], described, P4[0])
   faults = []
@@ -73,8 +71,11 @@ def to_chunk(
   with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
     for i, name in enumerate(layout.event):
       values[:, i] = per_event(BRANCHES.get(name, name))
-  flags = np.stack([per_event(f"label_{c}") for c in classes], axis=1).astype(np.float64)
-  known = ((flags == 0) | (flags == 1)).all(axis=1) & (flags.sum(axis=1) == 1)
+  label = np.full(len(counts), -1, np.int32)
+  if classes:
+    flags = np.stack([per_event(f"label_{c}") for c in classes], axis=1).astype(np.float64)
+    known = ((flags == 0) | (flags == 1)).all(axis=1) & (flags.sum(axis=1) == 1)
+    label = np.where(known, flags.argmax(axis=1), -1).astype(np.int32)
   entry = np.arange(start, start + len(counts))
   number = entry
   if EVENT_NUMBER in arrays.fields:
@@ -85,7 +86,7 @@ def to_chunk(
       p4,
       features,
       values,
-      np.where(known, flags.argmax(axis=1), -1).astype(np.int32),
+      label,
       entry.astype(np.int32),
     ),
     number,

@@ -18,7 +18,14 @@ from jetfm.data.jet_schema import (
   jet_schema,
 )
 from jetfm.data.manifest import SPLITS, file_digest
-from jetfm.data.sources import Source, class_of_file, find_files, open_source, require
+from jetfm.data.sources import (
+  Source,
+  class_of_file,
+  find_files,
+  missing,
+  open_source,
+  require,
+)
 from jetfm.schema import Schema
 
 HASHED = "by hash"  # the split of files whose events are divided by `Settings.fractions`
@@ -193,6 +200,8 @@ def _same_classes(
   path: pathlib.Path, source: Source, classes: tuple[str, ...] | None, settings: Settings
 ) -> tuple[str, ...]:
   found = source.classes
+  if found == ():
+    raise missing(path, source.where, "label_QCD", source.names, "the class of every jet")
   if classes is None:
     if found is None:
       raise DataError(

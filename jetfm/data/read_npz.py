@@ -145,7 +145,7 @@ def _from_pt_y_phi(x: np.ndarray, pid: np.ndarray) -> np.ndarray:
 def _damaged(path: pathlib.Path, error: Exception) -> DataError:
   return DataError(
     f"{path}: not a readable NPZ file ({error}). "
-    "Copy it again, or skip such files with --config.on_bad=drop"
+    "Copy it again, or leave it out (launch.ingest: --config.on_bad=drop)"
   )
 
 

@@ -56,10 +56,10 @@ class ParquetSource:
 def _damaged(path: pathlib.Path, error: Exception) -> DataError:
   return DataError(
     f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}). "
-    "Copy it again, or skip such files with --config.on_bad=drop"
+    "Copy it again, or leave it out (launch.ingest: --config.on_bad=drop)"
   )
 
 
 def open_source(path: pathlib.Path) -> ParquetSource:
-  """Raises: DataError when the file is damaged or lacks momenta or labels."""
+  """Raises: DataError when the file is damaged or lacks momenta."""
   return ParquetSource(path)

@@ -70,10 +70,10 @@ def _damaged(path: pathlib.Path, error: Exception, entry: int | None = None) -> 
   at = "" if entry is None else f" from entry {entry} on"
   return DataError(
     f"{path}: not a readable ROOT file{at}, truncated or damaged ({reason}). "
-    "Copy it again, or skip such files with --config.on_bad=drop"
+    "Copy it again, or leave it out (launch.ingest: --config.on_bad=drop)"
   )
 
 
 def open_source(path: pathlib.Path) -> RootSource:
-  """Raises: DataError when the file is damaged or lacks momenta or labels."""
+  """Raises: DataError when the file is damaged or lacks momenta."""
   return RootSource(path)

@@ -58,7 +58,8 @@ class Source(Protocol):
     names: of the branches, columns or arrays in the file.
     p4_names: names of (E, px, py, pz).
     provides: stored columns that it can give, by their names in a `Layout`.
-    classes: class names that the file's layout defines, None when labels are bare numbers.
+    classes: class names that the file's layout defines, () when it has no labels, None when they
+      are bare numbers.
     splittable: whether a range of entries can be read without reading what is before.
   """
 
@@ -74,7 +75,10 @@ class Source(Protocol):
   def chunks(
     self, layout: Layout, classes: Sequence[str], start: int, stop: int, size: int
   ) -> Iterator[Chunk]:
-    """Entries start .. stop, at most `size` at a time; DataError when the file is damaged."""
+    """Entries start .. stop, at most `size` at a time; DataError when the file is damaged.
+
+    Without `classes` the labels of a file are not looked at: all are -1.
+    """
     ...
 
   def close(self) -> None:
