@@ -10,7 +10,7 @@ from typing import Any
 from jetfm.models.encoders import from_json, make_encoder
 from jetfm.models.foundation import FoundationModel
 from jetfm.schema import Schema
-from jetfm.tasks import Task, make_task
+from jetfm.tasks import Task, make_task, option_names
 from jetfm.train.checkpoint import Loaded, load
 from jetfm.typing import PyTree
 
@@ -41,7 +41,7 @@ def describe_model(
 
   Args:
     encoder: 'kind' and options of `jetfm.models.encoders.make_encoder`.
-    tasks: options of `jetfm.tasks.make_task` by task.
+    tasks: 'kind' and options of `jetfm.tasks.make_task` by task.
   """
   return {
     "schema": schema.to_dict(),
@@ -51,17 +51,20 @@ def describe_model(
 
 
 def build_model(description: Mapping[str, Any]) -> tuple[FoundationModel, dict[str, Task], Schema]:
-  """The modules that `describe_model` described. Heads compute in the encoder's dtype.
+  """The modules that `describe_model` described.
 
+  Heads compute in the encoder's dtype; those of a task without `head_options` as they like.
   Raises: ValueError for unknown names and options.
   """
   schema = Schema.from_dict(description["schema"])
   encoder = make_encoder(schema=schema, **description["encoder"])
   tasks = {}
   for name, options in description["tasks"].items():
-    options = dict(options)
-    head = {"dtype": description["encoder"].get("dtype"), **options.pop("head_options", {})}
-    tasks[name] = make_task(name, schema, head_options=from_json(head), **from_json(options))
+    options = from_json(options)
+    if "head_options" in option_names(options.get("kind") or name):
+      head = {"dtype": description["encoder"].get("dtype"), **options.get("head_options", {})}
+      options["head_options"] = from_json(head)
+    tasks[name] = make_task(name, schema, **options)
   return FoundationModel(encoder, {t.name: t.head for t in tasks.values()}), tasks, schema
 
 

@@ -110,8 +110,8 @@ def test_masked_particles_predictions_know_ranks_only(jets, tiny_run):
 
 def test_tasks_with_equal_views_share_them(jets, schema):
   batch = jets(COUNTS, 16)
-  one = make_task("masked_particles", schema, name="one", objective="mse_cosine")
-  two = make_task("masked_particles", schema, name="two", mass_term=1.0)
+  one = make_task("one", schema, kind="masked_particles", objective="mse_cosine")
+  two = make_task("two", schema, kind="masked_particles", mass_term=1.0)
   other = make_task("masked_particles", schema, ratio=0.5)
   views = [task.views(KEY, batch, True) for task in (one, two, other)]
   assert list(views[0]) == list(views[1]) != list(views[2])
@@ -344,4 +344,4 @@ def test_classification_needs_classes(schema):
 @pytest.mark.parametrize("name", TASKS)
 def test_names_are_the_registry_unless_given(schema, name):
   assert make_task(name, schema).name == name
-  assert make_task(name, schema, name="other").name == "other"
+  assert make_task("other", schema, kind=name).name == "other"
