@@ -39,7 +39,10 @@ def main(config: Any) -> int:
   plan = read_plan(config)
   config.all_read()
   warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
-  train.initialize_distributed()
+  try:
+    train.initialize_distributed()
+  except ValueError as error:
+    raise cli.UserError(str(error)) from None
   try:
     with train.TerminationFlag() as asked_to_stop:
       _say(_machine())
@@ -51,7 +54,7 @@ def main(config: Any) -> int:
         run_stage(plan, stage, train_data, valid_data, asked_to_stop)
   except (DataError, train.TransferError, train.UncoveredParameter, KeyError) as error:
     raise cli.UserError(str(error).strip('"')) from None
-  except train.CannotSave as error:
+  except (train.CannotSave, OSError) as error:
     return _fail(error, EXIT_CANNOT_SAVE)
   except train.CheckpointError as error:
     raise cli.UserError(str(error)) from None
@@ -71,8 +74,8 @@ def run_stage(
 ) -> None:
   """Builds one stage and trains it to its end, unless its folder says that it is there."""
   folder = plan.workdir / stage.name
-  _claim(folder, stage.settings)
-  progress = train.newest_progress(folder / "last")
+  train.from_first(lambda: _claim(folder, stage.settings))
+  progress = train.from_first(lambda: train.newest_progress(folder / "last"))
   if progress and progress["finished"]:
     _say(f"{stage.name}: finished at step {progress['step']}, nothing to do")
     return
@@ -94,10 +97,11 @@ def run_stage(
   last = train.Checkpoints(folder / "last", document)
   best = train.Checkpoints(folder / "best", document, keep=1, optimizer=False)
   transfers = stage.init_from and not last.steps()
-  source = train.load(_source(plan, stage)) if transfers else None
+  source = train.from_first(lambda: train.load(_source(plan, stage))) if transfers else None
 
   key = named_key(jax.random.key(plan.seed), stage.name)
-  variables = _fresh(model, tasks, key, train_data, plan)
+  # From the first process: others may be of another kind, and round differently.
+  variables = train.from_first(lambda: _fresh(model, tasks, key, train_data, plan))
   labels = train.label(variables["params"], strategy)
   optimizer = train.make_optimizer(
     stage.optimizer, stage.schedule.steps, train.trained_labels(labels), strategy.rates
@@ -170,7 +174,7 @@ def _fresh(model, tasks, key: jax.Array, data: JetDataset, plan: Plan) -> dict[s
     name: task.views(key, jax.tree.map(lambda x: x[:1], events), True)
     for name, task in tasks.items()
   }
-  return jax.jit(model.init)(key, views)
+  return jax.device_get(jax.jit(model.init)(key, views))
 
 
 def _source(plan: Plan, stage: StagePlan) -> pathlib.Path:
@@ -192,7 +196,7 @@ def _claim(folder: pathlib.Path, settings: dict[str, Any]) -> None:
         f"{folder} belongs to another config: {'; '.join(lines[:5])}. Use another --workdir, or "
         "remove that folder to start anew"
       )
-  elif jax.process_index() == 0:
+  else:
     folder.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.write_text(text + "\n")
@@ -213,7 +217,7 @@ def _machine() -> str:
 
 
 def _say(text: str) -> None:
-  if jax.process_index() == 0:
+  if train.is_first():
     print(text, file=sys.stderr, flush=True)
 
 

@@ -28,15 +28,16 @@ from jetfm.train.loop import (
   Schedule,
   Stage,
   Terminated,
-  TerminationFlag,
   evaluate,
   run_stage,
 )
 from jetfm.train.optim import Optimizer, make_optimizer, schedule
+from jetfm.train.processes import from_first, initialize_distributed, is_first
 from jetfm.train.restore import TrainedModel, build_model, describe_model, load_model
-from jetfm.train.sharding import data_mesh, initialize_distributed, replicate, shard_batches
+from jetfm.train.sharding import data_mesh, replicate, shard_batches
 from jetfm.train.state import TrainState, create
 from jetfm.train.step import global_statistics, make_eval_step, make_train_step, quotients
+from jetfm.train.termination import TerminationFlag
 from jetfm.train.transfer import Report, Rules, TransferError, transfer
 
 __all__ = [
@@ -83,9 +84,11 @@ __all__ = [
   "TerminationFlag",
   "Terminated",
   "NonFiniteLoss",
-  # devices
+  # devices and processes
   "data_mesh",
   "replicate",
   "shard_batches",
   "initialize_distributed",
+  "is_first",
+  "from_first",
 ]

@@ -7,13 +7,15 @@ A folder of checkpoints holds one sub-folder per step:
   description/  JSON: the model (encoder, heads, schema), progress, and a digest per leaf
 
 Saves are atomic: a kill or a full disk leaves the checkpoints before it intact. Bytes that change
-on the disk are found by the digests.
+on the disk are found by the digests. In a run of several processes the first one reads and writes,
+and the others get the result or the error: all of them call each function of `Checkpoints`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -30,6 +32,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jetfm.train.finetune import path_name
+from jetfm.train.processes import from_first, is_first
+from jetfm.train.sharding import place
 from jetfm.train.state import TrainState
 from jetfm.typing import PyTree
 
@@ -86,12 +90,11 @@ class Checkpoints:
     self.folder = pathlib.Path(folder).absolute()
     self._description = json.loads(json.dumps(description))
     self._optimizer = optimizer
-    self._manager = _manager(self.folder, keep)
+    self._keep = keep
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, oldest first."""
-    self._manager.reload()
-    return sorted(self._manager.all_steps())
+    return from_first(self._steps)
 
   def save(self, state: TrainState, progress: Mapping[str, Any]) -> None:
     """Writes the state at its step and drops checkpoints beyond `keep`.
@@ -100,10 +103,12 @@ class Checkpoints:
 
     Raises: CannotSave when the disk is full or not writable; older checkpoints are intact.
     """
-    step = int(state.step)
     items = {"variables": state.variables}
     if self._optimizer:
       items["optimizer"] = _optimizer_items(state)
+    from_first(lambda: self._write(int(state.step), items, progress))
+
+  def _write(self, step: int, items: dict[str, PyTree], progress: Mapping[str, Any]) -> None:
     # Host copies: digests and files are made from the same bytes.
     items = jax.device_get(items)
     document = {
@@ -116,16 +121,17 @@ class Checkpoints:
     arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     arguments["description"] = ocp.args.JsonSave(document)
     try:
-      for abandoned in self.steps():
+      for abandoned in self._steps():
         if abandoned >= step:
           self._manager.delete(abandoned)
       self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
       self._manager.wait_until_finished()
     except Exception as error:  # Orbax and TensorStore raise OSError, ValueError, RuntimeError
       self._after_failure()
-      before = self.steps()
+      before = _complete_steps(self.folder)
       newest = f"the checkpoint of step {before[-1]} is intact" if before else "there is none yet"
-      free = shutil.disk_usage(self.folder).free / 1e6
+      there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+      free = shutil.disk_usage(there).free / 1e6
       raise CannotSave(
         f"cannot write the checkpoint of step {step} to {self.folder} ({free:.0f} MB free there): "
         f"{_first_line(error)}; {newest}. Make room and start again: the run resumes by itself"
@@ -140,13 +146,17 @@ class Checkpoints:
       like: a state of the right shapes, whose placement on devices is taken over.
     Raises: CheckpointError for a checkpoint of another model, or when all are damaged.
     """
+    items = {"variables": like.variables, "optimizer": _optimizer_items(like)}
+    found = from_first(lambda: self._read(items))
+    return None if found is None else (_rebuild(like, found[0]), found[1])
+
+  def _read(self, items: dict[str, PyTree]) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
     damaged = []
-    for step in reversed(self.steps()):
+    for step in reversed(self._steps()):
       folder = self.folder / str(step)
       try:
         document = _read_document(folder)
         _check_model(folder, document["description"], self._description)
-        items = {"variables": like.variables, "optimizer": _optimizer_items(like)}
         restored = {name: _read_item(folder, name, document, tree) for name, tree in items.items()}
       except DamagedCheckpoint as error:
         warnings.warn(f"{error}; trying the one before it", stacklevel=2)
@@ -154,7 +164,7 @@ class Checkpoints:
         continue
       for bad in damaged:
         self._put_aside(bad)
-      return _rebuild(like, restored), document["progress"]
+      return restored, document["progress"]
     if damaged:
       raise CheckpointError(
         f"every checkpoint in {self.folder} is damaged (steps {sorted(damaged)}); restore the "
@@ -163,7 +173,25 @@ class Checkpoints:
     return None
 
   def close(self) -> None:
-    self._manager.close()
+    if is_first():
+      self._manager.close()
+
+  @functools.cached_property
+  def _manager(self) -> ocp.CheckpointManager:
+    _remove_unfinished(self.folder)
+    self.folder.mkdir(parents=True, exist_ok=True)
+    # Saves are waited for anyway; without threads of its own a failed save is raised here.
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=self._keep,
+      enable_async_checkpointing=False,
+      create=False,
+      multiprocessing_options=_alone(),
+    )
+    return ocp.CheckpointManager(self.folder, options=options)
+
+  def _steps(self) -> list[int]:
+    self._manager.reload()
+    return sorted(self._manager.all_steps())
 
   def _put_aside(self, step: int) -> None:
     target = self.folder.with_name(f"{self.folder.name}-damaged") / str(step)
@@ -244,14 +272,10 @@ def _remove_unfinished(folder: pathlib.Path) -> bool:
   return bool(left)
 
 
-def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
-  if jax.process_index() == 0:
-    _remove_unfinished(folder)
-  # Saves are waited for anyway; without threads of its own a failed save is raised here.
-  options = ocp.CheckpointManagerOptions(
-    max_to_keep=keep, enable_async_checkpointing=False, create=True
-  )
-  return ocp.CheckpointManager(folder, options=options)
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Orbax for one process, also where there are others."""
+  own = jax.process_index()
+  return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
 
 
 def _optimizer_items(state: TrainState) -> dict[str, Any]:
@@ -278,7 +302,7 @@ def _rebuild(like: TrainState, items: Mapping[str, Any]) -> TrainState:
     key=key,
     nonfinite=saved["nonfinite"],
   )
-  return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), state, like)
+  return jax.tree.map(lambda new, old: place(new, old.sharding), state, like)
 
 
 def _read_document(folder: pathlib.Path) -> dict[str, Any]:
@@ -307,7 +331,7 @@ def _read_item(
         f"the first that differs is '{different[0]}'. It belongs to another model or strategy"
       )
   try:
-    with _quiet(), ocp.StandardCheckpointer() as reader:
+    with _quiet(), ocp.StandardCheckpointer(multiprocessing_options=_alone()) as reader:
       metadata = reader.metadata(folder / name).item_metadata
       zeros = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), metadata.tree)
       tree = reader.restore(folder / name, zeros)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +14,7 @@ from jax.sharding import Mesh
 from jetfm.models.foundation import named_key
 from jetfm.train.checkpoint import Checkpoints
 from jetfm.train.early_stopping import EarlyStopping
+from jetfm.train.processes import is_first
 from jetfm.train.sharding import shard_batches
 from jetfm.train.state import TrainState
 from jetfm.train.step import quotients
@@ -77,35 +76,6 @@ class Stage:
   mesh: Mesh
 
 
-class TerminationFlag:
-  """Set by SIGTERM while the `with` block lasts: the loop saves and leaves between two batches."""
-
-  def __init__(self):
-    self._asked = threading.Event()
-
-  def __enter__(self) -> TerminationFlag:
-    # Python delivers signals to the main thread only; elsewhere the flag can still be set by hand.
-    self._main = threading.current_thread() is threading.main_thread()
-    if self._main:
-      self._before = signal.signal(signal.SIGTERM, lambda *_: self.set())
-    return self
-
-  def __exit__(self, *_) -> None:
-    if self._main:
-      signal.signal(signal.SIGTERM, self._before)
-
-  def set(self) -> None:
-    self._asked.set()
-
-  def __call__(self) -> bool:
-    """Whether any process of the run was asked to stop."""
-    if jax.process_count() == 1:
-      return self._asked.is_set()
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.asarray(self._asked.is_set())).any())
-
-
 def run_stage(
   stage: Stage,
   state: TrainState,
@@ -128,7 +98,7 @@ def run_stage(
     KeyError when the monitored result does not exist.
   """
   schedule, step = stage.schedule, int(state.step)
-  writers = Writers(folder, stage.name, schedule.steps, step, jax.process_index() == 0)
+  writers = Writers(folder, stage.name, schedule.steps, step, is_first())
   batches = stage.batches(step * schedule.accumulate)
   pending: list[dict[str, Array]] = []
   saved = step
@@ -162,6 +132,10 @@ def run_stage(
       state, logs = stage.train_step(state, groups)
       step += 1
       pending.append(logs)
+      if len(pending) > 1:
+        # One step is being computed while the next one's batch is fetched and sent; no more are
+        # queued, as each would keep its batch in the devices' memory.
+        jax.block_until_ready(pending[-2])
       shown = None
       if schedule.due(schedule.log_every, step):
         shown = {"loss": float(logs["loss"])}
@@ -182,13 +156,20 @@ def evaluate(
   """
   key = named_key(state.key, "evaluation")
   sums: dict[str, np.ndarray] = {}
+  running: dict[str, Array] = {}
+
+  def add(pairs: Mapping[str, Array]) -> None:
+    for name, pair in jax.device_get(pairs).items():
+      sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
+
   for i, groups in enumerate(stage.validation()):
     if asked_to_stop():
       return None
     groups = shard_batches(groups, stage.mesh)
-    pairs = stage.eval_step(state.variables, groups, key, np.int32(i))
-    for name, pair in jax.device_get(pairs).items():
-      sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
+    # The batch before is computed while this one is fetched and sent.
+    before, running = running, stage.eval_step(state.variables, groups, key, np.int32(i))
+    add(before)
+  add(running)
   return quotients(sums)
 
 

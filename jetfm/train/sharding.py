@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
-from jetfm.typing import Batch, PyTree
+from jetfm.typing import Array, Batch, PyTree
 
 DATA = "data"
-
-
-def initialize_distributed() -> None:
-  """Joins the processes of one run when the environment asks for it.
-
-  It does so with JAX_COORDINATOR_ADDRESS set, or in a Slurm step (srun) of several tasks. Must come
-  before anything else that touches devices.
-  """
-  several_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-  if "JAX_COORDINATOR_ADDRESS" in os.environ or several_tasks:
-    jax.distributed.initialize()
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -36,8 +25,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-  """The same values on every device."""
-  return jax.device_put(tree, replicated(mesh))
+  """The same values on every device. Every process must come with the same ones."""
+  return jax.tree.map(lambda x: place(x, replicated(mesh)), tree)
+
+
+def place(x: Array, sharding: Sharding) -> Array:
+  """An array, which each process has whole, on the devices of a sharding."""
+  if sharding.is_fully_addressable:
+    return jax.device_put(x, sharding)
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    data = place(jax.random.key_data(x), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+  whole = np.asarray(x)
+  return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
 
 def shard_batches(batches: tuple[Batch, ...], mesh: Mesh, axis: int = 0) -> tuple[Batch, ...]:
