@@ -7,8 +7,12 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
 
 from jetfm.data.batch import make_batch
 from jetfm.data.events import Events
@@ -114,13 +118,13 @@ class Loader:
       for rows, length in zip(pieces, schedule.lengths, strict=True)
     )
 
-  def iterate(self, start_step: int = 0, workers: int = 0, threads: int = 1) -> Iterator:
+  def iterate(self, start_step: int = 0, workers: int = 0, threads: int = 1) -> Batches:
     """Batches from `start_step` on, read ahead by threads, or by worker processes.
 
     The order depends on neither. Each worker decodes every window for itself, so more of them
     help where padding and copying are the bottleneck, not where the disk is.
     """
-    return iter(self.grain_dataset(start_step, workers, threads))
+    return Batches(self.grain_dataset(start_step, workers, threads), shared_memory=workers > 0)
 
   def grain_dataset(self, start_step: int = 0, workers: int = 0, threads: int = 1) -> Any:
     """The same as a `grain.IterDataset`, to add transformations to."""
@@ -138,6 +142,35 @@ class Loader:
         grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_end_with_parent
       )
     return dataset
+
+
+class Batches(Iterator[tuple[Batch, ...]]):
+  """Batches that are read ahead. `close` ends the reading, else the end of the program does.
+
+  Args:
+    shared_memory: Grain's workers deliver arrays in shared memory, which is freed when the array
+      dies. JAX may keep an array until the interpreter ends, and then nobody frees it: each batch
+      is copied.
+  """
+
+  def __init__(self, dataset: Iterable[tuple[Batch, ...]], shared_memory: bool = False):
+    self._copy = shared_memory
+    self._running = [iter(dataset)]
+    # The end of the program comes before modules are taken apart, which Grain's clean-up needs.
+    self._close = weakref.finalize(self, _close, self._running)
+
+  def __next__(self) -> tuple[Batch, ...]:
+    if not self._running:
+      raise StopIteration
+    groups = next(self._running[0])
+    return jax.tree.map(np.array, groups) if self._copy else groups
+
+  def close(self) -> None:
+    self._close()
+
+
+def _close(running: list[Any]) -> None:
+  running.pop().close()
 
 
 def _end_with_parent(index: int, count: int) -> None:
