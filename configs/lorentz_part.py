@@ -80,11 +80,13 @@ def get_config(variant="base"):
   stage.pretrain = _stage(
     tiny,
     {"masked_particles": {"ratio": 0.3, "masking": "biased", "objective": "conservation"}},
+    steps=800 if tiny else 200_000,
     augment=pretrain,
   )
   stage.classify = _stage(
     tiny,
     {"classification": {"smoothing": 0.0, "head_options": {**pooled, "dropout": 0.1}}},
+    steps=600 if tiny else 50_000,
     strategy="differential",
     monitor="classification/accuracy",
     monitor_mode="max",
@@ -92,6 +94,7 @@ def get_config(variant="base"):
   stage.regress = _stage(
     tiny,
     {"regression": {"targets": ("mass", "gen_mass"), "error": "huber", "head_options": pooled}},
+    steps=500 if tiny else 50_000,
     strategy="partial",
   )
   stage.generate = _stage(
@@ -107,6 +110,7 @@ def get_config(variant="base"):
         "head_options": {**cloud, "width": 32 if tiny else 128},
       }
     },
+    steps=500 if tiny else 50_000,
     strategy="frozen",
   )
   stage.super_resolve = _stage(
@@ -119,8 +123,9 @@ def get_config(variant="base"):
         "head_options": cloud,
       }
     },
+    steps=400 if tiny else 50_000,
     strategy="full",
-    rate=3e-4,
+    rate=1e-3 if tiny else 3e-4,
   )
   return config
 
@@ -128,6 +133,7 @@ def get_config(variant="base"):
 def _stage(
   tiny,
   tasks,
+  steps,
   strategy="full",
   augment=(),
   rate=1e-3,
@@ -135,7 +141,6 @@ def _stage(
   monitor_mode="min",
 ):
   pretrain = "masked_particles" in tasks
-  steps = 200 if tiny else 200_000 if pretrain else 50_000
   return ConfigDict(
     {
       "tasks": {name: {"weight": 1.0, **options} for name, options in tasks.items()},
@@ -150,8 +155,8 @@ def _stage(
       "accumulate": 1,
       "remat": False,
       "log_every": 10 if tiny else 100,
-      "eval_every": 100 if tiny else 2_000,
-      "save_every": 100 if tiny else 2_000,
+      "eval_every": 200 if tiny else 2_000,
+      "save_every": 200 if tiny else 2_000,
       "patience": 0,
       "monitor": monitor,
       "monitor_mode": monitor_mode,
