@@ -7,15 +7,19 @@ test              sets that come divided.
 out               directory of the data set.
 inputs            the largest input set to store: kin4, kin, kinpid or full. Files that have only
                   four-momenta give kin. Smaller sets can always be read from what is stored.
+branches          what ROOT and Parquet files call branches of the JetClass layout, as
+                  part_px=pf_px,label_top=is_signal,... (jetfm/data/README.md); others as they are.
 classes           names of the labels in order, separated by commas, for files whose labels are
-                  bare numbers; 'jetclass' stands for the ten of JetClass; '' takes the files' own.
+                  bare numbers, or without labels: then file names must begin with a class.
+                  'jetclass' stands for the ten of JetClass; '' takes the files' own.
 fractions         of events in train, valid and test. Jets of one generated event stay together,
                   and adding files moves no event.
 edges             longest event of each length class. Longer jets keep their leading particles.
 block_events      events in a record, what is read at a time.
 seed              of the split and of the order.
 on_bad            error: stop at the first bad file or jet; drop: leave it out and count it.
-check_names       file names must begin with a class's published prefix and agree with the labels.
+check_names       file names must begin with a class's published prefix and agree with the labels;
+                  of classes that are not JetClass's nothing is asked.
 overwrite         replace a different data set in `out`.
 processes         that work in parallel; the result is the same for any number.
 memory_megabytes  about what the second pass takes per process; a quarter is the size of a shard.
@@ -32,6 +36,7 @@ def get_config():
   config.test = ""
   config.out = ""
   config.inputs = "full"
+  config.branches = ()
   config.classes = ""
   config.fractions = (0.8, 0.1, 0.1)
   config.edges = (16, 32, 48, 64, 80, 96, 128)

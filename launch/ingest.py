@@ -19,7 +19,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jetfm.data.errors import DataError
@@ -69,6 +69,7 @@ def main(config: Any) -> None:
       seed=config.seed,
       on_bad=config.on_bad,
       check_names=config.check_names,
+      branches=read_branches(config.branches),
     )
     with _interruptible() as stop_if_asked:
       manifest = ingest(
@@ -86,6 +87,22 @@ def main(config: Any) -> None:
     for line in phases.values():
       line.close()
   _report(manifest, config.out)
+
+
+def read_branches(pairs: Sequence[str]) -> dict[str, str]:
+  """('part_px=pf_px', ...) -> {'part_px': 'pf_px', ...}, as in configs/ingest.py.
+
+  Raises: UserError for a pair that is none, or a name given twice.
+  """
+  branches: dict[str, str] = {}
+  for pair in pairs:
+    name, _, own = (part.strip() for part in pair.partition("="))
+    if not name or not own:
+      raise cli.UserError(f"branches: got '{pair}', expected NAME=BRANCH such as part_px=pf_px")
+    if name in branches:
+      raise cli.UserError(f"branches: '{name}' is given twice, as {branches[name]} and {own}")
+    branches[name] = own
+  return branches
 
 
 @contextlib.contextmanager

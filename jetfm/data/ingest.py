@@ -127,10 +127,11 @@ def _existing(
 
 
 def _difference(manifest: Manifest, files: Sequence[SourceFile], settings: Settings) -> str:
-  asked, had = _settings_dict(settings), manifest.settings
+  asked, default = _settings_dict(settings), _settings_dict(Settings())
+  had = default | dict(manifest.settings)  # a data set may be older than a setting
   for key, value in asked.items():
-    if had.get(key) != value:
-      return f"{key} {had.get(key)} instead of {value}"
+    if had[key] != value:
+      return f"{key} {had[key]} instead of {value}"
 
   def identity(split: str, path: str, sha256: str) -> tuple[str, str, str]:
     return split, pathlib.Path(path).name, sha256

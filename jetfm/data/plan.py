@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jetfm.data.branches import LABEL, check_branches
 from jetfm.data.errors import DataError, nearest
 from jetfm.data.events import Layout
 from jetfm.data.jet_schema import (
@@ -43,7 +44,8 @@ class Settings:
     block_events: most events of a record.
     seed: of the split and of the order.
     on_bad: 'error' stops at the first bad event or file; 'drop' leaves it out and counts it.
-    check_names: file names must tell the class, and agree with the label branches.
+    check_names: file names must tell the class and agree with the labels, if all are JetClass's.
+    branches: names of the JetClass layout -> names in the files, for ROOT and Parquet.
 
   Raises: DataError for values that make no sense.
   """
@@ -56,6 +58,7 @@ class Settings:
   seed: int = 0
   on_bad: str = "error"
   check_names: bool = True
+  branches: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     if self.inputs not in INPUT_SETS:
@@ -73,6 +76,7 @@ class Settings:
       raise DataError(f"block_events must be positive, got {self.block_events}")
     if self.on_bad not in ("error", "drop"):
       raise DataError(f"on_bad must be 'error' or 'drop', got '{self.on_bad}'")
+    check_branches(self.branches)
 
 
 @dataclasses.dataclass
@@ -142,7 +146,7 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
   for file in files:
     source = None
     try:
-      source = open_source(file.path)
+      source = open_source(file.path, settings.branches)
       require(source, particle, settings.inputs, _hint(source))
       classes = _same_classes(file.path, source, classes, settings)
       file.expected_class = _expected_class(file.path, source, classes, settings)
@@ -201,7 +205,16 @@ def _same_classes(
 ) -> tuple[str, ...]:
   found = source.classes
   if found == ():
-    raise missing(path, source.where, "label_QCD", source.names, "the class of every jet")
+    if settings.classes is not None:
+      return settings.classes
+    raise missing(
+      path,
+      source.where,
+      f"{LABEL}QCD",
+      source.names,
+      "the class of every jet",
+      "Or name the classes, with which the names of such files begin: --config.classes=QCD,top.",
+    )
   if classes is None:
     if found is None:
       raise DataError(
@@ -227,12 +240,24 @@ def _same_classes(
 def _expected_class(
   path: pathlib.Path, source: Source, classes: tuple[str, ...], settings: Settings
 ) -> int | None:
-  if not settings.check_names or f"label_{classes[0]}" not in source.names:
+  """The class that the file's name tells, None when it is not asked."""
+  published = {prefix: name for prefix, name in FILE_PREFIXES.items() if name in classes}
+  if source.classes == ():
+    known = {name: name for name in classes} | published
+    fits = [prefix for prefix in known if path.name.startswith(prefix)]
+    if not fits:
+      raise DataError(
+        f"{path.name}: it has no label branches, and its name begins with none of {list(known)}. "
+        "Rename it, or name the branches that hold the labels: --config.branches=label_CLASS=NAME"
+      )
+    return classes.index(known[max(fits, key=len)])
+  foreign = not set(classes) <= set(FILE_PREFIXES.values())
+  if not settings.check_names or foreign or f"{LABEL}{classes[0]}" not in source.names:
     return None
   name = class_of_file(path)
   if name is None or name not in classes:
     raise DataError(
       f"{path.name}: the file name tells no class of {list(classes)}; known prefixes are "
-      f"{list(FILE_PREFIXES)}. Rename it, or use --config.check_names=False"
+      f"{list(published)}. Rename it, or use --config.check_names=False"
     )
   return classes.index(name)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import awkward as ak
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jetfm.data import jagged
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
+from jetfm.data.jagged import JaggedFile
 from jetfm.data.sources import Chunk
 
 
@@ -20,24 +20,23 @@ class ParquetSource:
 
   splittable = False
   where = "table"
-  p4_names = jagged.P4
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, path: pathlib.Path, branches: Mapping[str, str]):
     self.path = path
     try:
       self._file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
       raise _damaged(path, error) from None
     self.entries = self._file.metadata.num_rows
-    self.names = tuple(self._file.schema_arrow.names)
-    self.classes: tuple[str, ...] | None = jagged.class_names(path, self.where, self.names)
-    self.provides = jagged.provided(self.names)
+    self._jagged = JaggedFile(path, self.where, self._file.schema_arrow.names, branches)
+    self.names, self.p4_names = self._jagged.names, self._jagged.p4_names
+    self.classes: tuple[str, ...] | None = self._jagged.classes
+    self.provides = self._jagged.provides
 
   def chunks(
     self, layout: Layout, classes: Sequence[str], start: int, stop: int, size: int
   ) -> Iterator[Chunk]:
-    wanted = jagged.branches(layout, classes, self.names)
-    described = f"{self.path.name}, {self.where}"
+    wanted = self._jagged.to_read(layout, classes)
     batches = self._file.iter_batches(size, columns=wanted)
     while True:
       try:
@@ -46,7 +45,7 @@ class ParquetSource:
         raise _damaged(self.path, error) from None
       if batch is None:
         return
-      yield jagged.to_chunk(ak.from_arrow(batch), layout, classes, start, described)
+      yield self._jagged.to_chunk(ak.from_arrow(batch), layout, classes, start)
       start += len(batch)
 
   def close(self) -> None:
@@ -60,6 +59,6 @@ def _damaged(path: pathlib.Path, error: Exception) -> DataError:
   )
 
 
-def open_source(path: pathlib.Path) -> ParquetSource:
-  """Raises: DataError when the file is damaged or lacks momenta."""
-  return ParquetSource(path)
+def open_source(path: pathlib.Path, branches: Mapping[str, str]) -> ParquetSource:
+  """Raises: DataError when the file is damaged, or lacks momenta or one of the `branches`."""
+  return ParquetSource(path, branches)

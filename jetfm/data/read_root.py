@@ -1,15 +1,15 @@
-"""ROOT files in the published JetClass layout."""
+"""ROOT files in the published JetClass layout, or with other names for its branches."""
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import uproot
 
-from jetfm.data import jagged
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
+from jetfm.data.jagged import JaggedFile
 from jetfm.data.sources import Chunk
 
 TREE = "tree"
@@ -19,9 +19,8 @@ class RootSource:
   """A `Source`: the tree 'tree' of a ROOT file, or its only tree."""
 
   splittable = True
-  p4_names = jagged.P4
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, path: pathlib.Path, branches: Mapping[str, str]):
     self.path = path
     try:
       self._file = uproot.open(path)
@@ -35,18 +34,19 @@ class RootSource:
     try:
       self._tree = self._file[name]
       self.entries = int(self._tree.num_entries)
-      self.names = tuple(self._tree.keys())
+      found = self._tree.keys()
     except Exception as error:
       raise _damaged(path, error) from None
     self.where = f"tree '{name}'"
-    self.classes: tuple[str, ...] | None = jagged.class_names(path, self.where, self.names)
-    self.provides = jagged.provided(self.names)
+    self._jagged = JaggedFile(path, self.where, found, branches)
+    self.names, self.p4_names = self._jagged.names, self._jagged.p4_names
+    self.classes: tuple[str, ...] | None = self._jagged.classes
+    self.provides = self._jagged.provides
 
   def chunks(
     self, layout: Layout, classes: Sequence[str], start: int, stop: int, size: int
   ) -> Iterator[Chunk]:
-    wanted = jagged.branches(layout, classes, self.names)
-    described = f"{self.path.name}, {self.where}"
+    wanted = self._jagged.to_read(layout, classes)
     steps = self._tree.iterate(
       filter_name=wanted, entry_start=start, entry_stop=stop, step_size=size
     )
@@ -57,7 +57,7 @@ class RootSource:
         raise _damaged(self.path, error, start) from None
       if arrays is None:
         return
-      yield jagged.to_chunk(arrays, layout, classes, start, described)
+      yield self._jagged.to_chunk(arrays, layout, classes, start)
       start += len(arrays)
 
   def close(self) -> None:
@@ -74,6 +74,6 @@ def _damaged(path: pathlib.Path, error: Exception, entry: int | None = None) -> 
   )
 
 
-def open_source(path: pathlib.Path) -> RootSource:
-  """Raises: DataError when the file is damaged or lacks momenta."""
-  return RootSource(path)
+def open_source(path: pathlib.Path, branches: Mapping[str, str]) -> RootSource:
+  """Raises: DataError when the file is damaged, or lacks momenta or one of the `branches`."""
+  return RootSource(path, branches)

@@ -78,8 +78,12 @@ def scatter(
   )
   writer = SpoolWriter(job.spool, layout, keys)
   try:
-    with contextlib.closing(open_source(job.path)) as source:
-      for chunk in source.chunks(layout, classes, job.start, job.stop, CHUNK_EVENTS):
+    with contextlib.closing(open_source(job.path, settings.branches)) as source:
+      labels = () if source.classes == () else classes
+      for chunk in source.chunks(layout, labels, job.start, job.stop, CHUNK_EVENTS):
+        if not labels:
+          assert job.expected_class is not None, "the plan refuses such files"
+          chunk.events.label[:] = job.expected_class
         good = _without_faults(chunk, layout, source.p4_names, job, settings, report)
         _scatter_chunk(chunk, good, job, settings, buckets, report, writer)
   except DataError as error:
@@ -129,14 +133,15 @@ def _without_faults(
   if faults and settings.on_bad == "error":
     first = min(faults, key=lambda f: int(f.bad.argmax()))
     entry = chunk.events.event_id[int(first.bad.argmax())]
+    branch = settings.branches.get(first.branch, first.branch)
     raise DataError(
-      f"{job.path.name}, entry {entry}, branch '{first.branch}': {first.reason}. "
+      f"{job.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
       "Mend the file, or leave such jets out, counted, with --config.on_bad=drop"
     )
   for fault in faults:
     new = int((fault.bad & good).sum())
     if new:
-      reason = f"{fault.reason} ({fault.branch})"
+      reason = f"{fault.reason} ({settings.branches.get(fault.branch, fault.branch)})"
       report.drops[reason] = report.drops.get(reason, 0) + new
     good &= ~fault.bad
   return np.flatnonzero(good)

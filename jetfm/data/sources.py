@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import importlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,10 @@ READERS = {
   ".hdf5": "jetfm.data.read_hdf5",
   ".npz": "jetfm.data.read_npz",
 }
-"""Module that reads files with this suffix: its `open_source(path)` gives a `Source`."""
+"""Module that reads files with this suffix: its `open_source` gives a `Source`."""
+
+WITH_BRANCHES = (".root", ".parquet")
+"""Formats whose files may call their branches as they like."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Source(Protocol):
   Attributes:
     path, where: of the file, and what inside it holds the jets, for messages.
     entries: number of jets.
-    names: of the branches, columns or arrays in the file.
-    p4_names: names of (E, px, py, pz).
+    names: of the branches, columns or arrays in the file, renamed as asked for.
+    p4_names: those that (E, px, py, pz) come from.
     provides: stored columns that it can give, by their names in a `Layout`.
     classes: class names that the file's layout defines, () when it has no labels, None when they
       are bare numbers.
@@ -107,8 +110,11 @@ def find_files(patterns: str) -> list[pathlib.Path]:
   return sorted(found, key=lambda f: (f.name, str(f)))
 
 
-def open_source(path: pathlib.Path) -> Source:
+def open_source(path: pathlib.Path, branches: Mapping[str, str] | None = None) -> Source:
   """Opens a file by its suffix.
+
+  Args:
+    branches: names of the JetClass layout -> names in the file, where the two differ.
 
   Raises: DataError when it is not of that format, or lacks what every input set needs.
   """
@@ -118,6 +124,13 @@ def open_source(path: pathlib.Path) -> Source:
     reader = importlib.import_module(READERS[path.suffix])
   except ImportError as error:
     raise DataError(f"{path}: reading it needs {error.name}: pip install 'jetfm[data]'") from None
+  if path.suffix in WITH_BRANCHES:
+    return reader.open_source(path, branches or {})
+  if branches:
+    raise DataError(
+      f"{path}: branches can be named in files of {list(WITH_BRANCHES)} only; see the layout of "
+      f"'{path.suffix}' in {READERS[path.suffix]}"
+    )
   return reader.open_source(path)
 
 

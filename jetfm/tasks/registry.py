@@ -102,8 +102,8 @@ def _cannot_import(kind: str, path: str, error: Exception) -> str:
     and f"{path}.".startswith(f"{error.name}.")
   ):
     return (
-      f"task '{kind}': no module '{error.name}'; Python looks in the current folder and in those of "
-      "PYTHONPATH: give the folder that holds it as PYTHONPATH=FOLDER"
+      f"task '{kind}': no module '{error.name}'; Python looks in the current folder and in "
+      "those of PYTHONPATH: give the folder that holds it as PYTHONPATH=FOLDER"
     )
   frame = traceback.extract_tb(error.__traceback__)[-1]
   at = "" if isinstance(error, SyntaxError) else f" ({frame.filename}, line {frame.lineno})"

@@ -78,7 +78,7 @@ def test_text_in_a_branch_is_refused(tmp_path):
   jets = random_jets(N, "Hbb")
   jets["part_charge"] = jets["jet_pt"]
   write_root(tmp_path / "HToBB_0.root", jets)
-  with pytest.raises(DataError, match="'part_charge' has 1 axes, expected one per jet"):
+  with pytest.raises(DataError, match="'part_charge' has 1 axes, expected 2: one entry per jet"):
     quiet_ingest(tmp_path, tmp_path / "out")
 
 

@@ -60,6 +60,9 @@ def test_help_tells_what_there_is(capsys):
     (["--config.sources=nowhere", "--config.out=x"], "'nowhere' holds no data files"),
     (["--config.sources=."], "give --config.out=DIRECTORY"),
     (["--config.on_bad=ignore", "--config.out=x"], "'error' or 'drop'"),
+    (["--config.branches=part_px", "--config.out=x"], "expected NAME=BRANCH such as part_px=pf_px"),
+    (["--config.branches=part_px=a,part_px=b", "--config.out=x"], "'part_px' is given twice"),
+    (["--config.branches=part_x=a", "--config.out=x"], "the nearest is 'part_p"),
     (["inspect", "nowhere"], "no manifest.json"),
   ],
 )

@@ -1,0 +1,82 @@
+"""Branches of the JetClass layout, and files that call them otherwise."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from jetfm.data.errors import DataError, nearest
+from jetfm.data.jet_schema import BRANCHES, INPUT_SETS, SPECTATORS, TARGETS
+from jetfm.data.sources import missing
+
+CARTESIAN = ("part_px", "part_py", "part_pz")
+POLAR = ("part_pt", "part_eta", "part_phi")
+ENERGY = ("part_energy", "part_mass")
+EVENT_NUMBER = "event_number"
+LABEL = "label_"
+
+_COLUMNS = [f.name for f in (*INPUT_SETS["full"], *TARGETS) if not f.derived]
+LAYOUT = (
+  *CARTESIAN,
+  *POLAR,
+  *ENERGY,
+  *(BRANCHES.get(name, name) for name in (*_COLUMNS, *SPECTATORS)),
+  EVENT_NUMBER,
+)
+"""Every branch that ingest knows, beside label_<class>."""
+
+
+def check_branches(branches: Mapping[str, str]) -> None:
+  """Raises DataError for a name that is none of the layout's."""
+  for name in branches:
+    if name not in LAYOUT and not name.startswith(LABEL):
+      raise DataError(
+        f"branches: '{name}={branches[name]}' names no branch of the layout; the nearest is "
+        f"'{nearest(name, LAYOUT)}' of {list(LAYOUT)} and {LABEL}CLASS"
+      )
+
+
+def in_layout(
+  path: pathlib.Path, where: str, found: Sequence[str], branches: Mapping[str, str]
+) -> dict[str, str]:
+  """Names of the layout -> names in the file, of all its branches.
+
+  Args:
+    found: what the file has.
+    branches: what it calls some of them: {'part_px': 'pf_px'}.
+
+  Raises: DataError for one that it does not have.
+  """
+  for name, own in branches.items():
+    if own not in found:
+      raise missing(path, where, own, found, f"--config.branches={name}={own}")
+  others = {name: name for name in found if name not in branches.values()}
+  return others | dict(branches)
+
+
+def momentum_branches(
+  path: pathlib.Path, where: str, names: Sequence[str]
+) -> tuple[str, str, str, str]:
+  """The branches that four-momenta are made of: the energy or mass, and three of the momentum.
+
+  Raises: DataError for the first that is missing.
+  """
+
+  def there(wanted: Sequence[str]) -> int:
+    return sum(name in names for name in wanted)
+
+  # Cartesian components win where a file has both; else what the file seems to mean.
+  vector = POLAR if there(POLAR) > there(CARTESIAN) else CARTESIAN
+  energy = ENERGY[1] if ENERGY[1] in names and ENERGY[0] not in names else ENERGY[0]
+  for name in (energy, *vector):
+    if name not in names:
+      other = {"part_energy": "part_mass"}.get(name, "part_pt, part_eta and part_phi")
+      raise missing(
+        path,
+        where,
+        name,
+        names,
+        "every input set",
+        f"If it has another name: --config.branches={name}=NAME; {other} will do too.",
+      )
+  return energy, *vector
