@@ -5,6 +5,6 @@ Needs a checkpoint and nothing else: it holds the model, its schema and its stan
 
 from jetfm.inference.checkpoints import find_checkpoint, load
 from jetfm.inference.groups import LENGTHS, ROWS
-from jetfm.inference.predictor import Predictor, Reconstruction
+from jetfm.inference.predictor import EMBED, Predictor, Reconstruction
 
-__all__ = ["LENGTHS", "ROWS", "Predictor", "Reconstruction", "find_checkpoint", "load"]
+__all__ = ["EMBED", "LENGTHS", "ROWS", "Predictor", "Reconstruction", "find_checkpoint", "load"]

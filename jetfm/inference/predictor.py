@@ -18,13 +18,14 @@ from jetfm.models import ParticleCloud, jet_condition, physical_momenta, standar
 from jetfm.models.foundation import named_key
 from jetfm.nn import masked_mean
 from jetfm.schema import Schema
-from jetfm.tasks import PLAIN, Task, Views
-from jetfm.tasks.heads import Predicted
+from jetfm.tasks import PLAIN, TASKS, Predicted, Task, Views
 from jetfm.tasks.masking import event_noise
 from jetfm.train.restore import TrainedModel
 from jetfm.typing import Array, Batch
 
 Batches = Batch | Iterable[Batch]
+EMBED = "embed"
+"""Stands for the embedding among names of tasks."""
 Step = Callable[[Batch, jax.Array], dict[str, jax.Array]]
 
 
@@ -63,7 +64,8 @@ class Predictor:
   The result of an event does not depend on the others, on their order or on padding, to the last
   bit (with the same versions, device and number of CPU threads; on a GPU with
   --xla_gpu_deterministic_ops=true). Random draws belong to the seed and `Batch.event_id`. The first
-  call of a method compiles once for each of the `lengths` that occurs.
+  call of a method compiles once for each of the `lengths` that occurs. `task` names one of several
+  tasks of a kind; with one it is not needed.
 
   Attributes:
     trained: model, tasks, variables and checkpoint.
@@ -92,6 +94,11 @@ class Predictor:
     """Of the training, at which the checkpoint was saved."""
     return self.trained.checkpoint.step
 
+  def of_kind(self, kind: str) -> tuple[str, ...]:
+    """Names of the tasks of a kind, one of `jetfm.tasks.TASKS`."""
+    found = self.trained.tasks.items()
+    return tuple(name for name, task in found if isinstance(task, TASKS[kind]))
+
   def check_schema(self, other: Schema, labels: bool = True) -> None:
     """Whether batches of that schema can be given to this model.
 
@@ -117,57 +124,63 @@ class Predictor:
         f"{', '.join(differences) or f'got the order {list(got)}, expected {list(expected)}'}"
       )
 
-  def predict(self, batches: Batches, methods: Sequence[str]) -> dict[str, Any]:
-    """Results of `embed`, `classify` and `regress` by method, the encoder applied once for all.
+  def predict(self, batches: Batches, names: Sequence[str]) -> dict[str, Any]:
+    """What `classify`, `regress` and `embed` give, by name, the encoder applied once for all.
 
-    They are those of the methods alone, to the last bit.
-    Raises: ValueError for another name, and what the methods raise.
+    The results are those of the methods alone, to the last bit.
+
+    Args:
+      names: of tasks of the kinds classification and regression; 'embed' is the embedding.
+    Raises: ValueError for another name.
     """
-    heads = {method: self._plain_head(method) for method in methods}
+    heads = {name: self._plain_head(name) for name in names}
 
     def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       encoded = self._encode(self._variables, batch)
-      return {method: head(self._variables, encoded, batch) for method, head in heads.items()}
+      return {name: head(self._variables, encoded, batch) for name, head in heads.items()}
 
     made: dict[str, Any] = self._apply(step, batches)
-    if "regress" in made:
-      values = made["regress"]
-      names = self._task("regression").targets
-      made["regress"] = {name: values[:, i] for i, name in enumerate(names)}
+    for name in set(made) & set(self.of_kind("regression")):
+      targets = self._task("regression", name).targets
+      made[name] = {target: made[name][:, i] for i, target in enumerate(targets)}
     return made
 
   def embed(self, batches: Batches) -> np.ndarray:
     """Mean of the encoder's tokens over the particles, (B, D) float32; 0 for an empty event."""
-    return self.predict(batches, ["embed"])["embed"]
+    return self.predict(batches, [EMBED])[EMBED]
 
-  def classify(self, batches: Batches) -> np.ndarray:
+  def classify(self, batches: Batches, *, task: str | None = None) -> np.ndarray:
     """Probability of each of `schema.classes`, (B, classes) float32.
 
-    Raises: ValueError for a checkpoint without the task 'classification'.
+    Raises: ValueError for a checkpoint without a task of the kind 'classification'.
     """
-    return self.predict(batches, ["classify"])["classify"]
+    name = self._task("classification", task).name
+    return self.predict(batches, [name])[name]
 
-  def regress(self, batches: Batches) -> dict[str, np.ndarray]:
+  def regress(self, batches: Batches, *, task: str | None = None) -> dict[str, np.ndarray]:
     """Each target in its unit, such as GeV: {name: (B,) float32}.
 
-    Raises: ValueError for a checkpoint without the task 'regression'.
+    Raises: ValueError for a checkpoint without a task of the kind 'regression'.
     """
-    return self.predict(batches, ["regress"])["regress"]
+    name = self._task("regression", task).name
+    return self.predict(batches, [name])[name]
 
-  def generate(self, batches: Batches, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+  def generate(
+    self, batches: Batches, seed: int = 0, *, task: str | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
     """One new jet for each event, of the condition that the head was trained with.
 
     That is the event's embedding, or its class, pT, |eta|, mass and multiplicity; z is drawn from
     the prior and the multiplicity is `ParticleCloud.keep`'s. The jet has the event's direction.
 
     Returns: p4 (B, S, 4) float32 in GeV in the laboratory and mask (B, S) of S slots.
-    Raises: ValueError for a checkpoint without the task 'generation'.
+    Raises: ValueError for a checkpoint without a task of the kind 'generation'.
     """
-    task = self._task("generation")
-    head = task.head.inner
+    name = self._task("generation", task).name
+    head = self.trained.model.heads[name].inner
 
     def sample(variables: Any, encoded: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-      branch = {name: tree["heads"][task.name] for name, tree in variables.items()}
+      branch = {collection: tree["heads"][name] for collection, tree in variables.items()}
       condition = None
       if head.condition == "jet":
         p4, mask, label = map(jnp.asarray, (batch.p4, batch.mask, batch.label))
@@ -177,7 +190,7 @@ class Predictor:
       z = event_noise(named_key(key, "latent"), ids, head.latent, jax.random.normal)
       return _laboratory(head.apply(branch, z, chosen, method="decode"), encoded.frame)
 
-    compiled = self._compile("generate", sample)
+    compiled = self._compile(name, sample)
 
     def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       encoded = self._encode(self._variables, batch)
@@ -186,30 +199,34 @@ class Predictor:
     made = self._apply(step, batches, seed)
     return made["p4"], made["mask"]
 
-  def super_resolve(self, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+  def super_resolve(
+    self, batches: Batches, *, task: str | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
     """The whole jet, from the leading particles that the task gives to the encoder.
 
     Returns: p4 (B, S, 4) float32 in GeV in the laboratory and mask (B, S) of S slots.
-    Raises: ValueError for a checkpoint without the task 'super_resolution'.
+    Raises: ValueError for a checkpoint without a task of the kind 'super_resolution'.
     """
-    task = self._task("super_resolution")
 
     def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
       return _laboratory(outputs.output, outputs.frame)
 
-    made = self._apply(self._step_of("super_resolve", task, read), batches)
+    step = self._step_of(self._task("super_resolution", task), read)
+    made = self._apply(step, batches)
     return made["p4"], made["mask"]
 
-  def reconstruct(self, batches: Batches, seed: int = 0) -> Reconstruction:
+  def reconstruct(
+    self, batches: Batches, seed: int = 0, *, task: str | None = None
+  ) -> Reconstruction:
     """Hides particles as in the evaluation of the pretraining, and predicts them.
 
     N is the padded length of the longest batch.
-    Raises: ValueError for a checkpoint without the task 'masked_particles'.
+    Raises: ValueError for a checkpoint without a task of the kind 'masked_particles'.
     """
-    task = self._task("masked_particles")
+    chosen = self._task("masked_particles", task)
 
     def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
-      rank = views[task.view].hidden_rank
+      rank = views[chosen.view].hidden_rank
       assert rank is not None, "the view hides particles"
       hidden = jnp.asarray(batch.mask) & (rank >= 0)
       true = standardise_kinematics(transform_vectors(outputs.frame, batch.p4))
@@ -228,18 +245,22 @@ class Predictor:
         padded = max(padded, batch.length)
         yield batch
 
-    step = self._step_of("reconstruct", task, read)
+    step = self._step_of(chosen, read)
     made = self._apply(step, measured(), seed, per_particle=lambda: padded)
     return Reconstruction(**made)
 
-  def _task(self, name: str) -> Any:
-    """The task; of type Any because each has attributes of its own."""
-    if name not in self.trained.tasks:
+  def _task(self, kind: str, name: str | None) -> Any:
+    """The task of that kind, and that name; of type Any because each has its own attributes."""
+    folder, found = self.trained.checkpoint.folder, self.of_kind(kind)
+    if not found or (name is not None and name not in found):
+      wanted = f"'{kind}'" if name is None else f"'{name}' of the kind '{kind}'"
       raise ValueError(
-        f"the checkpoint {self.trained.checkpoint.folder} has no task '{name}', only "
-        f"{list(self.tasks)}: load the checkpoint of a stage that trained '{name}'"
+        f"the checkpoint {folder} has no task {wanted}, only {list(self.tasks)}: load the "
+        "checkpoint of a stage that trained it"
       )
-    return self.trained.tasks[name]
+    if name is None and len(found) > 1:
+      raise ValueError(f"the checkpoint {folder} has the tasks {list(found)}: choose one by task=")
+    return self.trained.tasks[found[0] if name is None else name]
 
   def _compile(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled, the same one for each name: a method compiles once."""
@@ -248,25 +269,26 @@ class Predictor:
   def _encode(self, variables: Any, view: Batch) -> Any:
     """Compiled apart from the heads: all methods share it, and so the bits of what it says."""
     encode = functools.partial(self.trained.model.encode, deterministic=True)
-    return self._compile("encode", encode)(variables, view)
+    return self._compile("/encode", encode)(variables, view)  # no task has such a name
 
-  def _plain_head(self, method: str) -> Callable[[Any, Any, Batch], jax.Array]:
-    """What a method makes of the encoded batch."""
-    tasks = {"embed": None, "classify": "classification", "regress": "regression"}
-    if method not in tasks:
-      raise ValueError(f"no method '{method}' to predict with, expected some of {list(tasks)}")
-    name = tasks[method]
-    task = None if name is None else self._task(name)
+  def _plain_head(self, name: str) -> Callable[[Any, Any, Batch], jax.Array]:
+    """What a task, or 'embed', makes of the encoded batch."""
+    classify, regress = self.of_kind("classification"), self.of_kind("regression")
+    if name not in (EMBED, *classify, *regress):
+      raise ValueError(
+        f"nothing to predict is named '{name}', expected some of {[EMBED, *classify, *regress]}"
+      )
 
     def read(variables: Any, encoded: Any, batch: Batch) -> jax.Array:
-      if task is None:
+      if name == EMBED:
         return masked_mean(encoded.tokens.astype(jnp.float32), encoded.mask)
+      task = self.trained.tasks[name]
       output = self._head(task, variables, {PLAIN: encoded}, {PLAIN: batch}).output
-      if method == "regress":
+      if name in regress:
         return output.physical
       return jax.nn.softmax(output.astype(jnp.float32), axis=-1)
 
-    return self._compile(method, read)
+    return self._compile(name, read)
 
   def _head(self, task: Task, variables: Any, encoded: dict[str, Any], views: Views) -> Predicted:
     # The key is asked for, and nothing draws from it: a deterministic head is given no noise.
@@ -275,7 +297,7 @@ class Predictor:
     return model.head(task.name, variables, encoded, views, deterministic=True, key=key)
 
   def _step_of(
-    self, name: str, task: Task, read: Callable[[Predicted, Views, Batch], dict[str, jax.Array]]
+    self, task: Task, read: Callable[[Predicted, Views, Batch], dict[str, jax.Array]]
   ) -> Step:
     """A step that encodes the views of a task and reads its head's outputs."""
 
@@ -285,7 +307,8 @@ class Predictor:
     def finish(variables: Any, encoded: Any, views: Views, batch: Batch) -> dict[str, jax.Array]:
       return read(self._head(task, variables, encoded, views), views, batch)
 
-    look, finish = self._compile(f"{name}/views", look), self._compile(name, finish)
+    look = self._compile(f"{task.name}/views", look)
+    finish = self._compile(task.name, finish)
 
     def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       views = look(batch, key)

@@ -111,13 +111,12 @@ class TestEventsAreIndependent:
 
 
 def test_one_pass_of_the_encoder_gives_the_same(predictor, events, expected):
-  made = predictor.predict(events, ("regress", "embed", "classify"))
-  assert list(made) == ["regress", "embed", "classify"]
-  for method in made:
-    got = made[method] if method == "regress" else {method: made[method]}
-    assert_same_bits(got, expected[method])
-  with pytest.raises(ValueError, match="no method 'generate'"):
-    predictor.predict(events, ["generate"])
+  made = predictor.predict(events, ("regression", "embed", "classification"))
+  assert_same_bits(made["regression"], expected["regress"])
+  assert_same_bits({"classify": made["classification"]}, expected["classify"])
+  assert_same_bits({"embed": made["embed"]}, expected["embed"])
+  with pytest.raises(ValueError, match="named 'generation', expected some of"):
+    predictor.predict(events, ["generation"])
 
 
 def test_random_draws_follow_seed_and_event(predictor, events):
@@ -247,6 +246,26 @@ def test_missing_task_names_those_there_are(tmp_path, events):
   ):
     with pytest.raises(ValueError, match=rf"no task '{task}', only \['classification'\]"):
       getattr(predictor, method)(events)
+
+
+def test_several_tasks_of_one_kind(tmp_path, events):
+  head = TASKS["regression"]["head_options"]
+  tasks = {
+    name: {"kind": "regression", "targets": [target], "head_options": head}
+    for name, target in (("visible", "mass"), ("true", "gen_mass"))
+  }
+  save_checkpoint(tmp_path / "best", tasks)
+  predictor = inference.load(tmp_path)
+  assert predictor.of_kind("regression") == predictor.tasks == ("visible", "true")
+  both = predictor.predict(events, ["true", "visible"])
+  for name, target in (("visible", "mass"), ("true", "gen_mass")):
+    alone = predictor.regress(events, task=name)
+    assert list(alone) == [target]
+    assert_same_bits(both[name], alone)
+  with pytest.raises(ValueError, match=r"has the tasks \['visible', 'true'\]: choose one"):
+    predictor.regress(events)
+  with pytest.raises(ValueError, match="no task 'mass' of the kind 'regression'"):
+    predictor.regress(events, task="mass")
 
 
 def test_paths_that_name_a_checkpoint(stage):
