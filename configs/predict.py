@@ -1,0 +1,34 @@
+"""Scores for files of jets.
+
+Launch: python -m launch.predict --config.checkpoint=RUN/classify/best \\
+    --config.sources=datasets/root --config.out=predictions
+
+checkpoint     folders of checkpoints or of stages, separated by commas: RUN/classify/best gives
+               class scores, RUN/regress/best masses. Nothing else of the training is needed.
+sources        files, directories or globs, separated by commas: .root and .parquet in the JetClass
+               layout, .h5 (top tagging), .npz. Labels, jet branches and targets may be missing.
+out            folder of the predictions: one ROOT file for each file, of the same name.
+embedding      also the embedding of each jet, the mean of the encoder's tokens; of several
+               checkpoints, that of the first.
+max_particles  longer jets keep their leading particles, as many as this; launch.ingest keeps as
+               many as its last edge, by default 128 too.
+on_bad         error: stop at the first unusable jet, such as one without particles; nan: such jets
+               get NaN in every branch and are counted.
+overwrite      replace predictions that are there.
+chunk          jets that are read, predicted and written at a time: what memory holds.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  config = ConfigDict()
+  config.checkpoint = ()
+  config.sources = ""
+  config.out = ""
+  config.embedding = False
+  config.max_particles = 128
+  config.on_bad = "error"
+  config.overwrite = False
+  config.chunk = 8192
+  return config

@@ -1,0 +1,220 @@
+"""Scores, masses and embeddings of files of jets, as ROOT friend trees.
+
+  python -m launch.predict --config.checkpoint=runs/jets/classify/best \\
+      --config.sources=datasets/root --config.out=predictions
+  python -m launch.predict --config.checkpoint=runs/a/classify/best,runs/a/regress/best \\
+      --config.sources='new/*.root' --config.out=predictions --config.embedding=True
+
+Each file of jets gets a file of the same name with the tree 'tree_friend': as many entries, in the
+same order, and the float32 branches score_<class> (probabilities), pred_<target> (GeV) and
+embedding[D], as the checkpoints' tasks give them (<task>_score_<class> where a checkpoint has
+several tasks of one kind). A file appears when it is complete. In ROOT:
+tree->AddFriend("tree_friend", "predictions/HToBB_000.root").
+
+Scores are those of launch.evaluate, to the last bit on the same machine. The file says in 'jetfm',
+a JSON text, which checkpoints and which versions made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import signal
+from typing import Any, NoReturn
+
+import jax
+
+import jetfm
+from jetfm import inference
+from jetfm.data.errors import DataError
+from jetfm.data.sources import find_files, open_source, require
+from jetfm.inference import LENGTHS, Predictor
+from jetfm.train import CheckpointError
+from launch import cli
+from launch.friend_tree import TREE, write_friend
+from launch.prediction import Counts, Models, predictions
+from launch.progress import Progress
+
+DEFAULT_CONFIG = "configs/predict.py"
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "uproot", "awkward")
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+  """The config, read and checked; see configs/predict.py."""
+
+  checkpoints: tuple[str, ...]
+  sources: str
+  out: pathlib.Path
+  embedding: bool
+  max_particles: int
+  on_bad: str
+  overwrite: bool
+  chunk: int
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A file of jets and the file of its predictions."""
+
+  source: pathlib.Path
+  target: pathlib.Path
+  entries: int
+
+
+def main(config: Any) -> None:
+  """Predicts what the config asks for, and says what was written."""
+  asked = read_config(config)
+  config.all_read()
+  # Batch systems end jobs with SIGTERM: leave no half file, as after Ctrl-C.
+  signal.signal(signal.SIGTERM, _interrupt)
+  try:
+    models = Models([_load(path) for path in asked.checkpoints], asked.embedding)
+    files = plan_files(asked, models)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    _predict_all(asked, models, files)
+  except (CheckpointError, DataError) as error:
+    raise cli.UserError(str(error)) from None
+  except OSError as error:
+    reason = error.strerror or str(error)
+    raise cli.UserError(f"cannot write predictions to '{asked.out}': {reason}") from None
+  jets = sum(file.entries for file in files)
+  count = "1 file" if len(files) == 1 else f"{len(files)} files"
+  print(f"{asked.out}: {jets:,} jets in {count}, tree '{TREE}': {', '.join(models.types)}")
+
+
+def read_config(config: Any) -> Asked:
+  """Every key of the config.
+
+  Raises: UserError for missing and impossible values.
+  """
+  asked = Asked(
+    checkpoints=tuple(config.checkpoint),
+    sources=config.sources,
+    out=pathlib.Path(config.out).expanduser(),
+    embedding=config.embedding,
+    max_particles=config.max_particles,
+    on_bad=config.on_bad,
+    overwrite=config.overwrite,
+    chunk=config.chunk,
+  )
+  if not asked.checkpoints:
+    raise cli.UserError("with what? give --config.checkpoint=RUN/classify/best")
+  if not asked.sources:
+    raise cli.UserError("of what? give --config.sources=FILES")
+  if not config.out:
+    raise cli.UserError("where to? give --config.out=DIRECTORY")
+  if not 1 <= asked.max_particles <= LENGTHS[-1]:
+    raise cli.UserError(
+      f"max_particles is {asked.max_particles}, expected a number from 1 to {LENGTHS[-1]}"
+    )
+  if asked.on_bad not in ("error", "nan"):
+    raise cli.UserError(f"on_bad must be 'error' or 'nan', got '{asked.on_bad}'")
+  if asked.chunk < 1:
+    raise cli.UserError(f"chunk is {asked.chunk}, expected at least 1")
+  return asked
+
+
+def plan_files(asked: Asked, models: Models) -> list[File]:
+  """Every file, looked at before any is predicted.
+
+  Raises: UserError for predictions that are there or have the same name; DataError for a file that
+    cannot be read, or lacks a branch.
+  """
+  files: dict[pathlib.Path, File] = {}
+  inputs = find_files(asked.sources)
+  for path in inputs:
+    target = asked.out / f"{path.stem}.root"
+    if target in files:
+      raise cli.UserError(
+        f"{files[target].source} and {path} would both be predicted in {target}: give them in "
+        "two runs, with another --config.out"
+      )
+    with contextlib.closing(open_source(path)) as source:
+      for predictor in models.predictors:
+        hint = f"The checkpoint {predictor.trained.checkpoint.folder} was trained with it."
+        require(source, predictor.schema.stored, predictor.schema.name, hint)
+      files[target] = File(path, target, source.entries)
+  for target in filter(pathlib.Path.exists, files):
+    if any(os.path.samefile(target, path) for path in inputs):
+      raise cli.UserError(f"{target} is one of the sources: choose another --config.out")
+    if not asked.overwrite:
+      raise cli.UserError(
+        f"{target} is there already: use --config.overwrite=True to replace it, or another "
+        "--config.out"
+      )
+  return list(files.values())
+
+
+def _predict_all(asked: Asked, models: Models, files: list[File]) -> None:
+  total, before = sum(file.entries for file in files), 0
+  line = Progress("predict", "jets")
+  try:
+    for file in files:
+      counts, done = Counts(), before
+      with contextlib.closing(open_source(file.source)) as source:
+        chunks = predictions(
+          source,
+          models,
+          asked.chunk,
+          asked.max_particles,
+          asked.on_bad,
+          counts,
+          lambda read, done=done: line.update(done + read, total),  # type: ignore[misc]
+        )
+        write_friend(file.target, models.types, chunks, _provenance(file, models, asked))
+      before += file.entries
+      line.close()
+      _report(file, counts, asked)
+  finally:
+    line.close()
+
+
+def _report(file: File, counts: Counts, asked: Asked) -> None:
+  for reason, n in counts.bad.items():
+    print(f"NaN: {n:,} jets of {file.source}: {reason}")
+  if counts.truncated:
+    print(
+      f"{counts.truncated:,} jets of {file.source} have more than {asked.max_particles} particles: "
+      "predicted from the leading ones"
+    )
+
+
+def _provenance(file: File, models: Models, asked: Asked) -> dict[str, Any]:
+  """Where the numbers come from, in JSON values; the same for the same work."""
+  versions = {"jetfm": jetfm.__version__}
+  versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+  return {
+    "source": {"file": str(file.source), "entries": file.entries},
+    "checkpoints": [
+      {
+        "folder": str(p.trained.checkpoint.folder),
+        "step": p.step,
+        "tasks": list(p.tasks),
+        "inputs": p.schema.name,
+      }
+      for p in models.predictors
+    ],
+    "max_particles": asked.max_particles,
+    "on_bad": asked.on_bad,
+    "device": jax.devices()[0].device_kind,
+    "versions": versions,
+  }
+
+
+def _load(path: str) -> Predictor:
+  try:
+    return inference.load(path)
+  except ValueError as error:  # a task or an option that this version does not know
+    raise cli.UserError(f"{path}: {error}") from None
+
+
+def _interrupt(*_: Any) -> NoReturn:
+  raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+  cli.run(main, DEFAULT_CONFIG)

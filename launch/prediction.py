@@ -1,0 +1,157 @@
+"""From events as they are in a file to branches of predictions, one row for each event."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from jetfm.data.batch import make_batch
+from jetfm.data.checks import find_faults
+from jetfm.data.errors import DataError
+from jetfm.data.events import Events, Layout, leading
+from jetfm.data.sources import Chunk, Source
+from jetfm.inference import EMBED, Predictor
+from jetfm.typing import Batch
+from launch.cli import UserError
+
+
+class Models:
+  """Some checkpoints, and the branches that they give.
+
+  Attributes:
+    columns: stored particle features that any of them reads.
+    types: of the branches, by name: score_<class>, pred_<target>, embedding; with the task's name
+      in front, <task>_score_<class>, where a checkpoint has several tasks of one kind.
+
+  Raises: UserError for a checkpoint that gives no branch, or two that give the same.
+  """
+
+  def __init__(self, predictors: Sequence[Predictor], embedding: bool):
+    self.predictors = tuple(predictors)
+    stored = itertools.chain(*(p.schema.stored for p in predictors))
+    self.columns = tuple(dict.fromkeys(stored))
+    self._names = [_names(p, embedding and i == 0) for i, p in enumerate(predictors)]
+    self.types: dict[str, np.dtype] = {}
+    owner: dict[str, Predictor] = {}
+    for predictor, names in zip(self.predictors, self._names, strict=True):
+      if not names:
+        raise UserError(
+          f"{_folder(predictor)} has the tasks {list(predictor.tasks)}: only classification and "
+          "regression give branches, and --config.embedding=True for the first checkpoint"
+        )
+      for name, values in _branches(predictor, names, ()).items():
+        if name in self.types:
+          raise UserError(
+            f"branch '{name}' comes from both {_folder(owner[name])} and {_folder(predictor)}: "
+            "predict with one of them, or write to two folders"
+          )
+        self.types[name] = np.dtype((values.dtype, values.shape[1:]))
+        owner[name] = predictor
+
+  def predict(self, events: Events) -> dict[str, np.ndarray]:
+    """Branches of usable events with the features `columns`."""
+    found: dict[str, np.ndarray] = {}
+    for predictor, names in zip(self.predictors, self._names, strict=True):
+      found |= _branches(predictor, names, self._batches(predictor, events))
+    return found
+
+  def _batches(self, predictor: Predictor, events: Events) -> list[Batch]:
+    """One batch of the columns that this model reads."""
+    own = [self.columns.index(name) for name in predictor.schema.stored]
+    features = np.ascontiguousarray(events.features[:, own])
+    events = dataclasses.replace(events, features=features)
+    length = int(events.counts.max(initial=1))
+    return [make_batch([events], length, 0, len(predictor.schema.groups), events.slice(0, 0))]
+
+
+@dataclasses.dataclass
+class Counts:
+  """Jets that were not predicted, by reason, and jets that lost particles before."""
+
+  bad: dict[str, int] = dataclasses.field(default_factory=dict)
+  truncated: int = 0
+
+
+def predictions(
+  source: Source,
+  models: Models,
+  chunk_events: int,
+  max_particles: int,
+  on_bad: str,
+  counts: Counts,
+  progress: Callable[[int], None],
+) -> Iterator[dict[str, np.ndarray]]:
+  """Branches of all entries of a file, a chunk at a time; `progress` gets the entries done.
+
+  Particles are checked, ordered and cut as by ingest. With on_bad 'nan' unusable events have NaN
+  everywhere, and are counted in `counts`.
+  Raises: DataError for a damaged file, and with on_bad 'error' for the first unusable event.
+  """
+  layout, read = Layout(models.columns, ()), 0
+  for chunk in source.chunks(layout, (), 0, source.entries, chunk_events):
+    good = _usable(chunk, layout, source, on_bad, counts)
+    events, lost = leading(chunk.events.select(good), max_particles)
+    counts.truncated += int((lost > 0).sum())
+    size, branches = len(chunk.events), {}
+    for name, values in models.predict(events).items():
+      branches[name] = np.full((size, *values.shape[1:]), np.nan, values.dtype)
+      branches[name][good] = values
+    yield branches
+    read += size
+    progress(read)
+  if read != source.entries:
+    raise DataError(f"{source.path}: {read} entries could be read, expected {source.entries}")
+
+
+def _names(predictor: Predictor, embedding: bool) -> list[str]:
+  """What there is to predict."""
+  kinds = ("classification", "regression")
+  return [name for kind in kinds for name in predictor.of_kind(kind)] + [EMBED] * embedding
+
+
+def _branches(
+  predictor: Predictor, names: Sequence[str], batches: Sequence[Batch]
+) -> dict[str, np.ndarray]:
+  made = predictor.predict(batches, names)
+  branches: dict[str, np.ndarray] = {}
+  for kind, word in (("classification", "score"), ("regression", "pred")):
+    tasks = predictor.of_kind(kind)
+    for task in tasks:
+      columns = made[task]
+      if kind == "classification":
+        columns = dict(zip(predictor.schema.classes, columns.T, strict=True))
+      first = f"{task}_{word}" if len(tasks) > 1 else word
+      branches |= {f"{first}_{name}": values for name, values in columns.items()}
+  if EMBED in made:
+    branches["embedding"] = made[EMBED]
+  return branches
+
+
+def _usable(
+  chunk: Chunk, layout: Layout, source: Source, on_bad: str, counts: Counts
+) -> np.ndarray:
+  """Indices of the events that can be predicted; the others are counted, or an error."""
+  # No label was read, and none is needed.
+  labelled = dataclasses.replace(chunk.events, label=np.zeros_like(chunk.events.label))
+  faults = find_faults(dataclasses.replace(chunk, events=labelled), layout, source.p4_names, None)
+  good = np.ones(len(chunk.events), bool)
+  if faults and on_bad == "error":
+    first = min(faults, key=lambda fault: int(fault.bad.argmax()))
+    entry = chunk.events.event_id[int(first.bad.argmax())]
+    raise DataError(
+      f"{source.path.name}, entry {entry}, branch '{first.branch}': {first.reason}. "
+      "Mend the file, or give such jets NaN, counted, with --config.on_bad=nan"
+    )
+  for fault in faults:
+    if new := int((fault.bad & good).sum()):
+      reason = f"{fault.reason} ({fault.branch})"
+      counts.bad[reason] = counts.bad.get(reason, 0) + new
+    good &= ~fault.bad
+  return np.flatnonzero(good)
+
+
+def _folder(predictor: Predictor) -> str:
+  return str(predictor.trained.checkpoint.folder)
