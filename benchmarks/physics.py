@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import physics_plots
 from jetfm.generate import CLASS_NAMES, make_files, plan_files, process_of_file
-from launch.progress import Progress
+from jetfm.progress import Progress
 
 MAX_PARTICLES = 128
 

@@ -19,12 +19,12 @@ import signal
 from typing import Any, NoReturn
 
 from launch import cli
-from launch.progress import Progress
 
 
 def main(config: Any) -> None:
   """Reads the config, makes the files, prints where they are."""
   from jetfm.generate import OutputError, make_files, plan_files
+  from jetfm.progress import Progress
 
   out = pathlib.Path(config.out).expanduser()
   classes = checked_classes(config.classes)

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jetfm.data.errors import DataError
+from jetfm.progress import Progress
 from launch import cli
-from launch.progress import Progress
 
 DEFAULT_CONFIG = "configs/ingest.py"
 

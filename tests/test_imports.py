@@ -12,6 +12,7 @@ FREE = {"typing", "schema", "lorentz"}
 ALLOWED = {
   "typing": set(),
   "lorentz": set(),
+  "progress": set(),
   "schema": {"typing", "lorentz"},
   "kernels": FREE,
   "nn": FREE | {"kernels"},
@@ -19,7 +20,7 @@ ALLOWED = {
   "models": FREE | {"kernels", "nn"},
   "evals": FREE,
   "tasks": FREE | {"kernels", "nn", "objectives", "models", "evals"},
-  "train": FREE | {"kernels", "nn", "objectives", "models", "tasks"},
+  "train": FREE | {"progress", "kernels", "nn", "objectives", "models", "tasks"},
   "inference": FREE | {"kernels", "nn", "models", "tasks", "train"},
   "data": FREE,
   "generate": FREE,

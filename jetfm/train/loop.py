@@ -98,7 +98,7 @@ def run_stage(
     KeyError when the monitored result does not exist.
   """
   schedule, step = stage.schedule, int(state.step)
-  writers = Writers(folder, stage.name, schedule.steps, step, is_first())
+  writers = Writers(folder, stage.name, step, is_first())
   batches = stage.batches(step * schedule.accumulate)
   pending: list[dict[str, Array]] = []
   saved = step
@@ -140,7 +140,7 @@ def run_stage(
       if schedule.due(schedule.log_every, step):
         shown = {"loss": float(logs["loss"])}
         flush()
-      writers.progress.update(step, events, shown)
+      writers.progress.update(step, schedule.steps, events, shown)
   finally:
     writers.close()
     if hasattr(batches, "close"):  # an iterator with worker processes

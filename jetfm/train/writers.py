@@ -6,10 +6,10 @@ import json
 import math
 import os
 import pathlib
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any, TextIO
+
+from jetfm.progress import Progress
 
 
 class MetricsFile:
@@ -42,66 +42,6 @@ class MetricsFile:
     self._file.close()
 
 
-class Progress:
-  """One line that is rewritten on a terminal; plain lines, a few per minute, elsewhere."""
-
-  def __init__(
-    self,
-    name: str,
-    total: int,
-    start: int = 0,
-    stream: TextIO | None = None,
-    interval: float | None = None,
-  ):
-    self._name, self._total, self._start = name, total, start
-    self._stream = sys.stderr if stream is None else stream
-    self._terminal = self._stream.isatty()
-    self._interval = (0.2 if self._terminal else 20.0) if interval is None else interval
-    self._begin: float | None = None
-    self._created = self._last = time.monotonic()
-    self._events = 0
-    self._shown = False
-    self._text = ""
-
-  def update(self, step: int, events: int, values: Mapping[str, float] | None = None) -> None:
-    """`events` were processed since the last call; `values` replace what is shown beside."""
-    if values is not None:
-      self._text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-    now = time.monotonic()
-    if self._begin is None:
-      # The first step compiles: the rate is that of the others.
-      self._begin, self._start = now, step
-      self._text = self._text or f"first step after {now - self._created:.0f} s"
-    else:
-      self._events += events
-    if now - self._last >= self._interval or step == self._total or not self._shown:
-      self._last = now
-      self._show(step, now - self._begin)
-
-  def message(self, text: str) -> None:
-    """A line that stays."""
-    if self._terminal:
-      self._stream.write("\r\x1b[K")
-    self._stream.write(text + "\n")
-    self._stream.flush()
-
-  def close(self) -> None:
-    if self._terminal and self._shown:
-      self._stream.write("\n")
-      self._stream.flush()
-
-  def _show(self, step: int, seconds: float) -> None:
-    done = step - self._start
-    rate, eta = "-", "--:--"
-    if done:
-      rate = f"{self._events / max(seconds, 1e-9):,.0f}"
-      eta = _clock(seconds / done * (self._total - step))
-    line = f"{self._name}  {step}/{self._total}  {rate} events/s  ETA {eta}  {self._text}"
-    self._stream.write(f"\r\x1b[K{line}" if self._terminal else line + "\n")
-    self._stream.flush()
-    self._shown = True
-
-
 class Writers:
   """All of them behind one call; only the first process of a run writes.
 
@@ -112,14 +52,13 @@ class Writers:
     self,
     folder: str | os.PathLike[str],
     name: str,
-    steps: int,
     resume_step: int = 0,
     primary: bool = True,
     stream: TextIO | None = None,
   ):
     folder = pathlib.Path(folder)
-    stream = stream if primary else open(os.devnull, "w")  # noqa: SIM115
-    self.progress = Progress(name, steps, resume_step, stream)
+    self._nowhere = None if primary else open(os.devnull, "w")  # noqa: SIM115, closed by close()
+    self.progress = Progress(name, "steps", "events", stream=self._nowhere or stream)
     self._metrics = self._board = None
     if primary:
       folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +74,7 @@ class Writers:
 
   def close(self) -> None:
     self.progress.close()
-    for writer in (self._metrics, self._board):
+    for writer in (self._metrics, self._board, self._nowhere):
       if writer is not None:
         writer.close()
 
@@ -146,9 +85,3 @@ def _tensorboard(folder: pathlib.Path, resume_step: int) -> Any:
   except ImportError:
     return None
   return SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)
-
-
-def _clock(seconds: float) -> str:
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from jetfm.train.early_stopping import EarlyStopping
-from jetfm.train.writers import MetricsFile, Progress, Writers
+from jetfm.train.writers import MetricsFile, Writers
 
 
 def steps(path):
@@ -41,27 +41,9 @@ def test_not_a_number_is_null_in_json(tmp_path):
   assert json.loads((tmp_path / "metrics.jsonl").read_text())["loss"] is None
 
 
-class Terminal(io.StringIO):
-  def isatty(self):
-    return True
-
-
-@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["file", "terminal"])
-def test_progress_shows_rate_eta_and_values(stream):
-  progress = Progress("pretrain", total=4, stream=stream, interval=0.0)
-  for step in range(1, 5):
-    progress.update(step, 100, {"loss": 0.5})
-  progress.message("valid loss 0.25")
-  progress.close()
-  text = stream.getvalue()
-  for words in ("pretrain  4/4", "events/s", "ETA", "loss 0.5", "valid loss 0.25\n"):
-    assert words in text
-  assert ("\r" in text) == stream.isatty()
-
-
 def test_writers_make_json_lines_and_tensorboard_files(tmp_path):
   pytest.importorskip("tensorboardX")
-  writers = Writers(tmp_path, "toy", 2, stream=io.StringIO())
+  writers = Writers(tmp_path, "toy", stream=io.StringIO())
   writers.write(1, "valid", {"loss": 0.5})
   writers.close()
   assert steps(tmp_path / "metrics.jsonl") == [1]
@@ -69,9 +51,9 @@ def test_writers_make_json_lines_and_tensorboard_files(tmp_path):
 
 
 def test_other_processes_write_nothing(tmp_path):
-  writers = Writers(tmp_path / "run", "toy", 2, primary=False)
+  writers = Writers(tmp_path / "run", "toy", primary=False)
   writers.write(1, "valid", {"loss": 0.5})
-  writers.progress.update(1, 10)
+  writers.progress.update(1, 2, 10)
   writers.close()
   assert not (tmp_path / "run").exists()
 
