@@ -104,7 +104,7 @@ def get_config(variant="base"):
         "particles": particles,
         "latent": 32,
         "condition": "embedding",
-        "distance": "matched",
+        "distance": "chamfer",
         "beta": 0.1,
         "warm_up_steps": 50 if tiny else 5_000,
         "head_options": {**cloud, "width": 32 if tiny else 128},
@@ -119,7 +119,7 @@ def get_config(variant="base"):
       "super_resolution": {
         "given": 30,
         "particles": particles,
-        "distance": "chamfer",
+        "distance": "angular",
         "head_options": cloud,
       }
     },

@@ -24,7 +24,7 @@ from jetfm.typing import Array, Batch
 ETA_SCALE = KINEMATICS[1].transforms[0].args[1]
 """Standardised eta over eta."""
 
-SET_LOSSES = ("matched", "chamfer")
+SET_LOSSES = ("matched", "chamfer", "angular")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,9 @@ class CloudLoss:
   matched: slot i is the particle of pT rank i; <d> is over all particles of the global batch.
   chamfer: the first n slots to their nearest true particles and back, halved: of the same scale,
   and blind to the order; <d> is over events.
+  angular: pT and E of slot i are matched with those of rank i; directions are a set, whose Chamfer
+  distance in dR (not squared, times s) takes the place of the terms of eta and phi. A mean of
+  squares would draw particles between those that they might be.
   Slots beyond the true multiplicity n count in the existence term only; jets of more than S
   particles lose their softest.
 
@@ -70,25 +73,28 @@ class CloudLoss:
       statistics["set_distance"] = 0.5 * chamfer_distance(
         cloud.kinematics, true, exists, exists, self.phi_scale
       )
+    if self.distance == "angular":
+      direction = jnp.asarray([0, 1, 1, 0], true.dtype)  # of (pT, eta, phi, E)
+      statistics["set_distance"] = 0.5 * chamfer_distance(
+        *(direction * x for x in (cloud.kinematics, true)),
+        *(exists, exists, self.phi_scale),
+        squared=False,
+      )
     return statistics | _metric_statistics(cloud, p4, exists, batch)
 
   def loss(self, statistics: Statistics, weight: Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Statistics of the global batch and weight (B,) -> scalar and its named terms."""
     existence = weighted_mean(statistics["existence"], statistics["event"], weight)
-    if self.distance == "chamfer":
-      distance = weighted_mean(statistics["set_distance"], statistics["event"], weight)
-      terms = {"chamfer": distance}
-    else:
-      terms = {
-        name: factor * weighted_mean(statistics[of], statistics["count"], weight)
-        for name, of, factor in (
-          ("pt", "pt_square", 1),
-          ("eta", "eta_square", 1),
-          ("phi", "phi_cosine", 2 * self.phi_scale**2),
-          ("energy", "energy_square", 1),
-        )
-      }
-      distance = jnp.stack(list(terms.values())).sum()
+    terms = {}
+    if self.distance != "matched":
+      terms[self.distance] = weighted_mean(statistics["set_distance"], statistics["event"], weight)
+    if self.distance != "chamfer":
+      ranked = {"pt": ("pt_square", 1), "energy": ("energy_square", 1)}
+      if self.distance == "matched":
+        ranked |= {"eta": ("eta_square", 1), "phi": ("phi_cosine", 2 * self.phi_scale**2)}
+      for name, (of, factor) in ranked.items():
+        terms[name] = factor * weighted_mean(statistics[of], statistics["count"], weight)
+    distance = jnp.stack(list(terms.values())).sum()
     return distance / 4 + self.existence * existence, terms | {"existence": existence}
 
   def metrics(self, statistics: Statistics, weight: Array) -> dict[str, jax.Array]:

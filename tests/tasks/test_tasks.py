@@ -227,18 +227,34 @@ def super_resolution_truth(task, batch):
   return Predicted(*true_cloud(batch, given, task.particles))
 
 
-@pytest.mark.parametrize("distance", ["matched", "chamfer"])
+@pytest.mark.parametrize("distance", ["matched", "chamfer", "angular"])
 @pytest.mark.parametrize("slots", [12, 20])
 def test_super_resolution_floor(x64, jets, schema, distance, slots):
   """Targets are sorted by pT, whatever the order of the particles, and cut at the slots."""
   task = make_task("super_resolution", schema, given=4, particles=slots, distance=distance)
   batch = shuffled(jets(COUNTS, 16, dtype=np.float64))
   truth = super_resolution_truth(task, batch)
-  assert float(loss_of(task, truth, batch)[0]) < 1e-15
+  assert float(loss_of(task, truth, batch)[0]) < 1e-12
   metrics = metrics_of(task, truth, batch)
   assert metrics["direction_chamfer"] < 1e-15 and metrics["pt_emd"] < 1e-9
   lost = np.maximum(np.array(COUNTS) - slots, 0) / np.array(COUNTS)
   assert metrics["multiplicity_error"] == pytest.approx(lost.mean(), abs=1e-12)
+
+
+def test_angular_is_blind_to_the_order_of_directions_only(x64, jets, schema):
+  batch = jets([16, 16], 16, dtype=np.float64)
+  order = np.random.default_rng(0).permutation(16)
+  task = make_task("super_resolution", schema, given=4, particles=16, distance="angular")
+  truth = super_resolution_truth(task, batch)
+  kinematics = truth.output.kinematics
+
+  def loss_with(columns):
+    moved = kinematics.at[..., columns].set(kinematics[:, order][..., columns])
+    cloud = truth.output.replace(kinematics=moved)
+    return float(loss_of(task, truth.replace(output=cloud), batch)[0])
+
+  assert loss_with(jnp.array([1, 2])) < 1e-12
+  assert min(loss_with(jnp.array([column])) for column in range(4)) > 1e-2
 
 
 def test_chamfer_is_blind_to_order_and_matched_is_not(x64, jets, schema):
