@@ -7,6 +7,8 @@ checkpoint     folders of checkpoints or of stages, separated by commas: RUN/cla
                class scores, RUN/regress/best masses. Nothing else of the training is needed.
 sources        files, directories or globs, separated by commas: .root and .parquet in the JetClass
                layout, .h5 (top tagging), .npz. Labels, jet branches and targets may be missing.
+branches       what ROOT and Parquet files call branches of the JetClass layout, as for
+               launch.ingest: part_px=pf_px,part_d0val=pf_d0
 out            folder of the predictions: one ROOT file for each file, of the same name.
 embedding      also the embedding of each jet, the mean of the encoder's tokens; of several
                checkpoints, that of the first.
@@ -25,6 +27,7 @@ def get_config():
   config = ConfigDict()
   config.checkpoint = ()
   config.sources = ""
+  config.branches = ()
   config.out = ""
   config.embedding = False
   config.max_particles = 128

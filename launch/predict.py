@@ -29,13 +29,15 @@ import jax
 
 import jetfm
 from jetfm import inference
+from jetfm.data.branches import check_branches
 from jetfm.data.errors import DataError
 from jetfm.data.sources import find_files, open_source, require
 from jetfm.inference import LENGTHS, Predictor
 from jetfm.train import CheckpointError
 from launch import cli
 from launch.friend_tree import TREE, write_friend
-from launch.prediction import Counts, Models, predictions
+from launch.ingest import read_branches
+from launch.prediction import Counts, Models, Reading, predictions
 from launch.progress import Progress
 
 DEFAULT_CONFIG = "configs/predict.py"
@@ -50,10 +52,8 @@ class Asked:
   sources: str
   out: pathlib.Path
   embedding: bool
-  max_particles: int
-  on_bad: str
   overwrite: bool
-  chunk: int
+  reading: Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,25 +96,33 @@ def read_config(config: Any) -> Asked:
     sources=config.sources,
     out=pathlib.Path(config.out).expanduser(),
     embedding=config.embedding,
-    max_particles=config.max_particles,
-    on_bad=config.on_bad,
     overwrite=config.overwrite,
-    chunk=config.chunk,
+    reading=Reading(
+      branches=read_branches(config.branches),
+      max_particles=config.max_particles,
+      on_bad=config.on_bad,
+      chunk=config.chunk,
+    ),
   )
+  reading = asked.reading
   if not asked.checkpoints:
     raise cli.UserError("with what? give --config.checkpoint=RUN/classify/best")
   if not asked.sources:
     raise cli.UserError("of what? give --config.sources=FILES")
   if not config.out:
     raise cli.UserError("where to? give --config.out=DIRECTORY")
-  if not 1 <= asked.max_particles <= LENGTHS[-1]:
+  try:
+    check_branches(reading.branches)
+  except DataError as error:
+    raise cli.UserError(str(error)) from None
+  if not 1 <= reading.max_particles <= LENGTHS[-1]:
     raise cli.UserError(
-      f"max_particles is {asked.max_particles}, expected a number from 1 to {LENGTHS[-1]}"
+      f"max_particles is {reading.max_particles}, expected a number from 1 to {LENGTHS[-1]}"
     )
-  if asked.on_bad not in ("error", "nan"):
-    raise cli.UserError(f"on_bad must be 'error' or 'nan', got '{asked.on_bad}'")
-  if asked.chunk < 1:
-    raise cli.UserError(f"chunk is {asked.chunk}, expected at least 1")
+  if reading.on_bad not in ("error", "nan"):
+    raise cli.UserError(f"on_bad must be 'error' or 'nan', got '{reading.on_bad}'")
+  if reading.chunk < 1:
+    raise cli.UserError(f"chunk is {reading.chunk}, expected at least 1")
   return asked
 
 
@@ -133,7 +141,7 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
         f"{files[target].source} and {path} would both be predicted in {target}: give them in "
         "two runs, with another --config.out"
       )
-    with contextlib.closing(open_source(path)) as source:
+    with contextlib.closing(open_source(path, asked.reading.branches)) as source:
       for predictor in models.predictors:
         hint = f"The checkpoint {predictor.trained.checkpoint.folder} was trained with it."
         require(source, predictor.schema.stored, predictor.schema.name, hint)
@@ -155,16 +163,12 @@ def _predict_all(asked: Asked, models: Models, files: list[File]) -> None:
   try:
     for file in files:
       counts, done = Counts(), before
-      with contextlib.closing(open_source(file.source)) as source:
-        chunks = predictions(
-          source,
-          models,
-          asked.chunk,
-          asked.max_particles,
-          asked.on_bad,
-          counts,
-          lambda read, done=done: line.update(done + read, total),  # type: ignore[misc]
-        )
+      with contextlib.closing(open_source(file.source, asked.reading.branches)) as source:
+
+        def progress(read: int, done: int = done) -> None:
+          line.update(done + read, total)
+
+        chunks = predictions(source, models, asked.reading, counts, progress)
         write_friend(file.target, models.types, chunks, _provenance(file, models, asked))
       before += file.entries
       line.close()
@@ -178,8 +182,8 @@ def _report(file: File, counts: Counts, asked: Asked) -> None:
     print(f"NaN: {n:,} jets of {file.source}: {reason}")
   if counts.truncated:
     print(
-      f"{counts.truncated:,} jets of {file.source} have more than {asked.max_particles} particles: "
-      "predicted from the leading ones"
+      f"{counts.truncated:,} jets of {file.source} have more than {asked.reading.max_particles} "
+      "particles: predicted from the leading ones"
     )
 
 
@@ -198,8 +202,9 @@ def _provenance(file: File, models: Models, asked: Asked) -> dict[str, Any]:
       }
       for p in models.predictors
     ],
-    "max_particles": asked.max_particles,
-    "on_bad": asked.on_bad,
+    "branches": dict(asked.reading.branches),
+    "max_particles": asked.reading.max_particles,
+    "on_bad": asked.reading.on_bad,
     "device": jax.devices()[0].device_kind,
     "versions": versions,
   }

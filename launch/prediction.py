@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -67,6 +67,23 @@ class Models:
     return [make_batch([events], length, 0, len(predictor.schema.groups), events.slice(0, 0))]
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How files are read.
+
+  Attributes:
+    branches: names of the JetClass layout -> names in the files, where the two differ.
+    max_particles: longer jets keep their leading particles.
+    on_bad: 'error' for the first unusable event, or 'nan' in all its branches.
+    chunk: events at a time.
+  """
+
+  branches: Mapping[str, str]
+  max_particles: int
+  on_bad: str
+  chunk: int
+
+
 @dataclasses.dataclass
 class Counts:
   """Jets that were not predicted, by reason, and jets that lost particles before."""
@@ -78,22 +95,22 @@ class Counts:
 def predictions(
   source: Source,
   models: Models,
-  chunk_events: int,
-  max_particles: int,
-  on_bad: str,
+  reading: Reading,
   counts: Counts,
   progress: Callable[[int], None],
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Branches of all entries of a file, a chunk at a time; `progress` gets the entries done.
+  """Branches of all entries of a file, a chunk at a time.
 
-  Particles are checked, ordered and cut as by ingest. With on_bad 'nan' unusable events have NaN
-  everywhere, and are counted in `counts`.
+  Particles are checked, ordered and cut as by ingest.
+
+  Args:
+    counts: gets the unusable and the truncated events; progress: the entries done.
   Raises: DataError for a damaged file, and with on_bad 'error' for the first unusable event.
   """
   layout, read = Layout(models.columns, ()), 0
-  for chunk in source.chunks(layout, (), 0, source.entries, chunk_events):
-    good = _usable(chunk, layout, source, on_bad, counts)
-    events, lost = leading(chunk.events.select(good), max_particles)
+  for chunk in source.chunks(layout, (), 0, source.entries, reading.chunk):
+    good = _usable(chunk, layout, source, reading, counts)
+    events, lost = leading(chunk.events.select(good), reading.max_particles)
     counts.truncated += int((lost > 0).sum())
     size, branches = len(chunk.events), {}
     for name, values in models.predict(events).items():
@@ -131,23 +148,24 @@ def _branches(
 
 
 def _usable(
-  chunk: Chunk, layout: Layout, source: Source, on_bad: str, counts: Counts
+  chunk: Chunk, layout: Layout, source: Source, reading: Reading, counts: Counts
 ) -> np.ndarray:
   """Indices of the events that can be predicted; the others are counted, or an error."""
   # No label was read, and none is needed.
   labelled = dataclasses.replace(chunk.events, label=np.zeros_like(chunk.events.label))
   faults = find_faults(dataclasses.replace(chunk, events=labelled), layout, source.p4_names, None)
   good = np.ones(len(chunk.events), bool)
-  if faults and on_bad == "error":
+  if faults and reading.on_bad == "error":
     first = min(faults, key=lambda fault: int(fault.bad.argmax()))
     entry = chunk.events.event_id[int(first.bad.argmax())]
+    branch = reading.branches.get(first.branch, first.branch)
     raise DataError(
-      f"{source.path.name}, entry {entry}, branch '{first.branch}': {first.reason}. "
+      f"{source.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
       "Mend the file, or give such jets NaN, counted, with --config.on_bad=nan"
     )
   for fault in faults:
     if new := int((fault.bad & good).sum()):
-      reason = f"{fault.reason} ({fault.branch})"
+      reason = f"{fault.reason} ({reading.branches.get(fault.branch, fault.branch)})"
       counts.bad[reason] = counts.bad.get(reason, 0) + new
     good &= ~fault.bad
   return np.flatnonzero(good)

@@ -126,22 +126,26 @@ def test_equal_to_the_ingested_data_set_bit_for_bit(predicted, files, checkpoint
     np.testing.assert_array_equal(friend[ids[used]], values[used], err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["other order", "only what is needed", "parquet"])
+@pytest.mark.parametrize("kind", ["other order", "only what is needed", "parquet", "other names"])
 def test_what_else_is_in_the_file_does_not_matter(kind, predicted, checkpoints, tmp_path):
   jets = jets_of("Tbqq")
   path = tmp_path / "in" / "TTBar_0.root"
   path.parent.mkdir()
+  keys = {"chunk": 1000}
   if kind == "other order":
     write_root(path, dict(reversed(jets.items())))
   else:
     needed = ("part_px", "part_py", "part_pz", "part_energy", *SCHEMA.stored)
     jets = {name: jets[name] for name in needed}
+    if kind == "other names":
+      keys["branches"] = "part_py=pf_py,part_d0val=pf_d0"
+      jets = {{"part_py": "pf_py", "part_d0val": "pf_d0"}.get(k, k): v for k, v in jets.items()}
     if kind == "parquet":
       path = path.with_suffix(".parquet")
       ak.to_parquet(ak.Array(jets), path)
     else:
       write_root(path, jets)
-  assert status(checkpoints / "classify", path, tmp_path / "out", chunk=1000) == 0
+  assert status(checkpoints / "classify", path, tmp_path / "out", **keys) == 0
   want = {name: predicted["TTBar_0"][name] for name in SCORES}
   assert_same(read(tmp_path / "out" / "TTBar_0.root"), want)
 
@@ -276,6 +280,8 @@ def test_pretraining_gives_an_embedding_only(checkpoints, tmp_path, capsys):
     ({"on_bad": "drop"}, "'error' or 'nan'"),
     ({"max_particles": 1000}, "from 1 to 512"),
     ({"chunk": 0}, "at least 1"),
+    ({"branches": "part_px"}, "expected NAME=BRANCH"),
+    ({"branches": "part_pz2=x"}, "the nearest is 'part_pz'"),
     ({"checkpoints": "x"}, "nearest is 'checkpoint'"),
   ],
 )
