@@ -4,7 +4,16 @@
       --config.data.directory=datasets/jets
 
 The same command goes on with an interrupted run: a stage resumes from its newest checkpoint; else
-it starts from `init_from`; else fresh.
+it starts from `init_from`; else fresh. On another number of devices or processes too.
+
+One process uses all GPUs of its machine. For several machines, or a process per GPU, start the same
+command once per process: with srun, as launch/slurm/train.sbatch does, or with these variables set:
+  JAX_COORDINATOR_ADDRESS=HOST:PORT   of the first process
+  JAX_NUM_PROCESSES=8                 how many there are
+  JAX_PROCESS_ID=0                    which one this is, 0 to 7
+  JAX_LOCAL_DEVICE_IDS=0,1            its GPUs, if not all that it sees
+All read the data set; only the first reads and writes the workdir. data.lanes must be a multiple of
+the number of processes. SIGTERM to one of them stops all; when one dies, the others end as well.
 
 Exit status: 0 done; 2 a mistake in the command; 70 the loss was not finite for too long; 74 a
 checkpoint could not be written; 75 stopped by SIGTERM and saved, start again to go on; 130 Ctrl-C.

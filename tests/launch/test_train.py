@@ -1,19 +1,9 @@
-"""launch.train as users run it: stages, interruptions of every kind, and mistakes."""
-
-import json
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
+"""launch.train as users run it: stages, endings, and mistakes."""
 
 import jax
 import numpy as np
 import pytest
 
-from jetfm.data.ingest import ingest
-from jetfm.data.plan import Settings
 from jetfm.train import (
   CannotSave,
   CheckpointError,
@@ -25,48 +15,7 @@ from jetfm.train import (
   load_model,
 )
 from launch import cli, train
-from tests.jets import write_files
-
-ROOT = pathlib.Path(__file__).parents[2]
-CONFIG = str(ROOT / "configs" / "lorentz_part.py") + ":tiny"
-SMALL = {
-  "encoder.width": 8,
-  "encoder.depth": 1,
-  "encoder.heads": 2,
-  "encoder.embed_widths": "(8,)",
-  "encoder.pair_widths": "(8,)",
-  "encoder.dropout": 0.1,
-  "data.lengths": "(12,24)",
-  "data.batch_size": 16,
-  "data.eval_batch_size": 16,
-  "data.eval_events": 32,
-  "stages": "pretrain",
-  "stage.pretrain.steps": 12,
-  "stage.pretrain.optimizer.warmup": 2,
-  "stage.pretrain.log_every": 1,
-  "stage.pretrain.eval_every": 6,
-  "stage.pretrain.save_every": 4,
-}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-  """A data set of small jets in two length classes."""
-  folder = tmp_path_factory.mktemp("jets")
-  files = write_files(folder / "root", ("QCD", "Tbqq"), jets=100, mean_particles=12)
-  settings = Settings(edges=(12, 24), block_events=16)
-  ingest({"": str(files)}, folder / "records", settings, say=lambda line: None)
-  return folder / "records"
-
-
-def arguments(dataset, workdir, **overrides):
-  keys = SMALL | {"data.directory": dataset} | overrides
-  return [
-    "launch.train",
-    f"--config={CONFIG}",
-    f"--workdir={workdir}",
-    *(f"--config.{key}={value}" for key, value in keys.items()),
-  ]
+from tests.launch.runs import CONFIG, ROOT, arguments
 
 
 def run(capsys, *argv):
@@ -74,124 +23,6 @@ def run(capsys, *argv):
   with pytest.raises(SystemExit) as stop:
     cli.run(train.main, CONFIG, argv=list(argv), doc=train.__doc__)
   return stop.value.code, capsys.readouterr().err
-
-
-# Sends SIGKILL to itself at the given call: where no test from outside could aim as well.
-DYING = """
-import os, signal, sys
-
-def main():
-  from launch import cli, train
-  place, call = sys.argv.pop(1).split(":")
-  calls = 0
-
-  def die_at(function):
-    def counted(*arguments, **options):
-      nonlocal calls
-      calls += 1
-      if calls == int(call):
-        os.kill(os.getpid(), signal.SIGKILL)
-      return function(*arguments, **options)
-    return counted
-
-  if place == "step":
-    from jetfm.train import loop
-    loop._next_groups = die_at(loop._next_groups)
-  elif place == "save":
-    from orbax.checkpoint import JsonCheckpointHandler as handler
-    handler.async_save = die_at(handler.async_save)
-  elif place == "evaluation":
-    from jetfm.train import loop
-    loop.quotients = die_at(loop.quotients)
-  cli.run(train.main, train.DEFAULT_CONFIG)
-
-if __name__ == "__main__":
-  main()
-"""
-
-
-class Runs:
-  """Runs of one command in processes of their own."""
-
-  def __init__(self, tmp_path, dataset):
-    self.script = tmp_path / "dying.py"
-    self.script.write_text(DYING)
-    self.dataset = dataset
-    self.runs = 0
-    self.environment = {
-      **os.environ,
-      "PYTHONPATH": str(ROOT),
-      # The same program is compiled once for all of them.
-      "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
-
-  def start(self, workdir, place="nowhere:0"):
-    # A file for each run: what a killed one leaves behind may still write to its own.
-    self.runs += 1
-    self.log = self.script.with_name(f"log-{self.runs}")
-    command = [sys.executable, str(self.script), place]
-    command += arguments(self.dataset, workdir, **{"data.workers": 2})[1:]
-    with open(self.log, "w") as log:
-      return subprocess.Popen(command, cwd=ROOT, env=self.environment, stderr=log)
-
-  def end(self, process):
-    status = process.wait(timeout=400)
-    return status, self.log.read_text()
-
-  def __call__(self, workdir, place="nowhere:0"):
-    return self.end(self.start(workdir, place))
-
-
-def metrics(folder):
-  return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def wait_for(condition, process, seconds=300):
-  end = time.monotonic() + seconds
-  while not condition():
-    assert process.poll() is None
-    assert time.monotonic() < end
-    time.sleep(0.01)
-
-
-@pytest.mark.slow
-def test_interrupted_in_every_way_it_ends_with_the_same_bits(dataset, tmp_path):
-  """Dropout, augmentation, masks, two length groups and two Grain workers are on."""
-  runs = Runs(tmp_path, dataset)
-  status, log = runs(tmp_path / "whole")
-  assert status == 0, log
-  assert "starts fresh" in log
-
-  workdir, folder = tmp_path / "broken", tmp_path / "broken" / "pretrain"
-  status, log = runs(workdir, "step:7")  # in step 7, after the checkpoint of step 4
-  assert status == -signal.SIGKILL, log
-  status, log = runs(workdir, "save:2")  # the best of step 6, then the checkpoint of step 8
-  assert status == -signal.SIGKILL, log
-  assert "resumed at step 4" in log
-  assert load(folder / "last").step == 4
-
-  process = runs.start(workdir)
-  wait_for(lambda: (folder / "last" / "8" / "_CHECKPOINT_METADATA").exists(), process)
-  process.send_signal(signal.SIGTERM)
-  status, log = runs.end(process)
-  assert "resumed at step 4" in log
-  if load(folder / "last").step < 12:  # else it was faster than the signal
-    assert status == train.EXIT_TERMINATED, log
-    saved = load(folder / "last").step
-    status, log = runs(workdir, "evaluation:1")
-    assert status == -signal.SIGKILL, log
-    assert f"resumed at step {saved}" in log
-    status, log = runs(workdir)
-    assert status == 0, log
-    assert "resumed at step" in log
-
-  assert metrics(folder) == metrics(tmp_path / "whole" / "pretrain")
-  for name in ("last", "best"):
-    broken, whole = (load(tmp_path / run / "pretrain" / name) for run in ("broken", "whole"))
-    assert broken.step == whole.step
-    assert broken.progress == whole.progress
-    jax.tree.map(np.testing.assert_array_equal, broken.variables, whole.variables)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,17 @@
+"""What tests of training share."""
+
+import pytest
+
+from jetfm.data.ingest import ingest
+from jetfm.data.plan import Settings
+from tests.jets import write_files
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+  """A data set of small jets in two length classes."""
+  folder = tmp_path_factory.mktemp("jets")
+  files = write_files(folder / "root", ("QCD", "Tbqq"), jets=100, mean_particles=12)
+  settings = Settings(edges=(12, 24), block_events=16)
+  ingest({"": str(files)}, folder / "records", settings, say=lambda line: None)
+  return folder / "records"
