@@ -15,16 +15,14 @@ ranges of values, padding waste; with --out it draws histograms and some jets as
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jetfm.data.errors import DataError
 from jetfm.progress import Progress
 from launch import cli
+from launch.interrupts import interruptible
 
 DEFAULT_CONFIG = "configs/ingest.py"
 
@@ -71,7 +69,7 @@ def main(config: Any) -> None:
       check_names=config.check_names,
       branches=read_branches(config.branches),
     )
-    with _interruptible() as stop_if_asked:
+    with interruptible() as stop_if_asked:
       manifest = ingest(
         sources,
         config.out,
@@ -103,33 +101,6 @@ def read_branches(pairs: Sequence[str]) -> dict[str, str]:
       raise cli.UserError(f"branches: '{name}' is given twice, as {branches[name]} and {own}")
     branches[name] = own
   return branches
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-  """Ctrl-C is obeyed where the yielded function is called, and at once the second time.
-
-  An exception raised at any moment can be lost, in a callback of the garbage collector for
-  example, or come out of an import as an ImportError.
-  """
-  asked = False
-
-  def ask(number: int, frame: Any) -> None:
-    nonlocal asked
-    if asked:
-      raise KeyboardInterrupt
-    asked = True
-    os.write(2, b"\nstopping; Ctrl-C again to stop at once\n")
-
-  def stop_if_asked() -> None:
-    if asked:
-      raise KeyboardInterrupt
-
-  before = signal.signal(signal.SIGINT, ask)
-  try:
-    yield stop_if_asked
-  finally:
-    signal.signal(signal.SIGINT, before)
 
 
 def _report(manifest: Any, out: str) -> None:

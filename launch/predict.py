@@ -23,7 +23,8 @@ import importlib.metadata
 import os
 import pathlib
 import signal
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -33,12 +34,13 @@ from jetfm.data.branches import check_branches
 from jetfm.data.errors import DataError
 from jetfm.data.sources import find_files, open_source, require
 from jetfm.inference import LENGTHS, Predictor
+from jetfm.progress import Progress
 from jetfm.train import CheckpointError
 from launch import cli
 from launch.friend_tree import TREE, write_friend
 from launch.ingest import read_branches
+from launch.interrupts import interruptible
 from launch.prediction import Counts, Models, Reading, predictions
-from launch.progress import Progress
 
 DEFAULT_CONFIG = "configs/predict.py"
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "uproot", "awkward")
@@ -69,13 +71,13 @@ def main(config: Any) -> None:
   """Predicts what the config asks for, and says what was written."""
   asked = read_config(config)
   config.all_read()
-  # Batch systems end jobs with SIGTERM: leave no half file, as after Ctrl-C.
-  signal.signal(signal.SIGTERM, _interrupt)
   try:
     models = Models([_load(path) for path in asked.checkpoints], asked.embedding)
     files = plan_files(asked, models)
     asked.out.mkdir(parents=True, exist_ok=True)
-    _predict_all(asked, models, files)
+    # Batch systems end jobs with SIGTERM: no half file is left, as after Ctrl-C.
+    with interruptible(signal.SIGINT, signal.SIGTERM) as stop_if_asked:
+      _predict_all(asked, models, files, stop_if_asked)
   except (CheckpointError, DataError) as error:
     raise cli.UserError(str(error)) from None
   except OSError as error:
@@ -157,7 +159,9 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
   return list(files.values())
 
 
-def _predict_all(asked: Asked, models: Models, files: list[File]) -> None:
+def _predict_all(
+  asked: Asked, models: Models, files: list[File], stop_if_asked: Callable[[], None]
+) -> None:
   total, before = sum(file.entries for file in files), 0
   line = Progress("predict", "jets")
   try:
@@ -168,7 +172,7 @@ def _predict_all(asked: Asked, models: Models, files: list[File]) -> None:
         def progress(read: int, done: int = done) -> None:
           line.update(done + read, total)
 
-        chunks = predictions(source, models, asked.reading, counts, progress)
+        chunks = predictions(source, models, asked.reading, counts, progress, stop_if_asked)
         write_friend(file.target, models.types, chunks, _provenance(file, models, asked))
       before += file.entries
       line.close()
@@ -215,10 +219,6 @@ def _load(path: str) -> Predictor:
     return inference.load(path)
   except ValueError as error:  # a task or an option that this version does not know
     raise cli.UserError(f"{path}: {error}") from None
-
-
-def _interrupt(*_: Any) -> NoReturn:
-  raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

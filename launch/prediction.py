@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from jetfm.data.checks import find_faults
 from jetfm.data.errors import DataError
 from jetfm.data.events import Events, Layout, leading
 from jetfm.data.sources import Chunk, Source
-from jetfm.inference import EMBED, Predictor
+from jetfm.inference import EMBED, ROWS, Predictor
 from jetfm.typing import Batch
 from launch.cli import UserError
+
+BATCH = 4 * ROWS
+"""Events that are handed to a model at a time."""
 
 
 class Models:
@@ -51,20 +54,25 @@ class Models:
         self.types[name] = np.dtype((values.dtype, values.shape[1:]))
         owner[name] = predictor
 
-  def predict(self, events: Events) -> dict[str, np.ndarray]:
-    """Branches of usable events with the features `columns`."""
+  def predict(self, events: Events, often: Callable[[], None]) -> dict[str, np.ndarray]:
+    """Branches of usable events with the features `columns`; `often` is called while it works."""
     found: dict[str, np.ndarray] = {}
     for predictor, names in zip(self.predictors, self._names, strict=True):
-      found |= _branches(predictor, names, self._batches(predictor, events))
+      found |= _branches(predictor, names, self._batches(predictor, events, often))
     return found
 
-  def _batches(self, predictor: Predictor, events: Events) -> list[Batch]:
-    """One batch of the columns that this model reads."""
+  def _batches(
+    self, predictor: Predictor, events: Events, often: Callable[[], None]
+  ) -> Iterator[Batch]:
+    """Small batches of the columns that this model reads."""
     own = [self.columns.index(name) for name in predictor.schema.stored]
     features = np.ascontiguousarray(events.features[:, own])
     events = dataclasses.replace(events, features=features)
-    length = int(events.counts.max(initial=1))
-    return [make_batch([events], length, 0, len(predictor.schema.groups), events.slice(0, 0))]
+    nothing, groups = events.slice(0, 0), len(predictor.schema.groups)
+    for start in range(0, len(events), BATCH):
+      often()
+      some = events.slice(start, min(start + BATCH, len(events)))
+      yield make_batch([some], int(some.counts.max()), 0, groups, nothing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +106,7 @@ def predictions(
   reading: Reading,
   counts: Counts,
   progress: Callable[[int], None],
+  often: Callable[[], None],
 ) -> Iterator[dict[str, np.ndarray]]:
   """Branches of all entries of a file, a chunk at a time.
 
@@ -105,6 +114,7 @@ def predictions(
 
   Args:
     counts: gets the unusable and the truncated events; progress: the entries done.
+    often: called while it works; what it raises ends the work.
   Raises: DataError for a damaged file, and with on_bad 'error' for the first unusable event.
   """
   layout, read = Layout(models.columns, ()), 0
@@ -113,7 +123,7 @@ def predictions(
     events, lost = leading(chunk.events.select(good), reading.max_particles)
     counts.truncated += int((lost > 0).sum())
     size, branches = len(chunk.events), {}
-    for name, values in models.predict(events).items():
+    for name, values in models.predict(events, often).items():
       branches[name] = np.full((size, *values.shape[1:]), np.nan, values.dtype)
       branches[name][good] = values
     yield branches
@@ -130,7 +140,7 @@ def _names(predictor: Predictor, embedding: bool) -> list[str]:
 
 
 def _branches(
-  predictor: Predictor, names: Sequence[str], batches: Sequence[Batch]
+  predictor: Predictor, names: Sequence[str], batches: Iterable[Batch]
 ) -> dict[str, np.ndarray]:
   made = predictor.predict(batches, names)
   branches: dict[str, np.ndarray] = {}

@@ -2,7 +2,9 @@
 
 import functools
 import json
+import os
 import pathlib
+import signal
 
 import awkward as ak
 import numpy as np
@@ -215,6 +217,17 @@ def test_a_file_damaged_inside_leaves_nothing(checkpoints, tmp_path, capsys):
   out = tmp_path / "out"
   assert status(checkpoints / "classify", path, out, chunk=100) == 2
   assert "not a readable ROOT file" in capsys.readouterr().err
+  assert not list(out.iterdir())
+
+
+def test_sigterm_leaves_nothing(files, checkpoints, tmp_path, monkeypatch, capsys):
+  def end(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(predict.Progress, "update", end)  # after the first chunk
+  out = tmp_path / "out"
+  assert status(checkpoints / "classify", files, out, chunk=100) == 130
+  assert "interrupted" in capsys.readouterr().err
   assert not list(out.iterdir())
 
 
