@@ -104,6 +104,9 @@ def describe(directory: str | os.PathLike[str], sample: Sample, verify: bool = F
     f"    {name:<8}{len(s.features):>3} features, {s.width} columns"
     for name, s in manifest.schemas.items()
   ]
+  lines.append(f"  beside them: {', '.join(sample.schema.spectators) or 'nothing'}")
+  if branches := manifest.settings.get("branches"):
+    lines.append(f"  by other names: {', '.join(f'{k}={v}' for k, v in branches.items())}")
   dropped = sum(sum(s["drops"].values()) for s in manifest.sources)
   refused = sum(bool(s["refused"]) for s in manifest.sources)
   lines += [
