@@ -27,19 +27,12 @@ def particle_distance(a: ArrayLike, b: ArrayLike, phi_scale: float = 1.0) -> jax
 
 
 def chamfer_distance(
-  a: ArrayLike,
-  b: ArrayLike,
-  a_mask: ArrayLike,
-  b_mask: ArrayLike,
-  phi_scale: float = 1.0,
-  *,
-  squared: bool = True,
+  a: ArrayLike, b: ArrayLike, a_mask: ArrayLike, b_mask: ArrayLike, phi_scale: float = 1.0
 ) -> jax.Array:
   """Mean squared distance of each a to its nearest b, plus of each b to its nearest a.
 
   Shapes: a (..., N, 4), a_mask (..., N), b (..., M, 4), b_mask (..., M) -> (...); distances are
-  those of `particle_distance`, or their square roots; 0 if a set is empty. Particles in the same
-  place have no gradient.
+  those of `particle_distance`; 0 if a set is empty.
   """
   a_mask, b_mask = jnp.asarray(a_mask), jnp.asarray(b_mask)
   # Zeroed before the squares: a gradient of 0 times NaN is NaN.
@@ -49,9 +42,6 @@ def chamfer_distance(
   distance = jnp.where(pairs, particle_distance(a, b, phi_scale), jnp.inf)
 
   def one_way(nearest, mask):
-    if not squared:
-      apart = nearest > 0
-      nearest = jnp.where(apart, jnp.sqrt(jnp.where(apart, nearest, 1)), 0)
     total = jnp.where(mask & jnp.isfinite(nearest), nearest, 0).sum(axis=-1)
     return ratio(total, mask.sum(axis=-1).astype(nearest.dtype))
 

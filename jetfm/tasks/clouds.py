@@ -40,9 +40,8 @@ class CloudLoss:
   matched: slot i is the particle of pT rank i; <d> is over all particles of the global batch.
   chamfer: the first n slots to their nearest true particles and back, halved: of the same scale,
   and blind to the order; <d> is over events.
-  angular: pT and E of slot i are matched with those of rank i; directions are a set, whose Chamfer
-  distance in dR (not squared, times s) takes the place of the terms of eta and phi. A mean of
-  squares would draw particles between those that they might be.
+  angular: pT and E of slot i are matched with those of rank i; directions are a set, whose halved
+  Chamfer distance takes the place of the terms of eta and phi.
   Slots beyond the true multiplicity n count in the existence term only; jets of more than S
   particles lose their softest.
 
@@ -69,16 +68,11 @@ class CloudLoss:
     statistics = residual_sums(cloud.kinematics, true, exists)
     statistics["event"] = exists.any(axis=-1).astype(statistics["count"].dtype)
     statistics["existence"] = existence_cross_entropy(cloud.existence, exists).mean(axis=-1)
-    if self.distance == "chamfer":
+    if self.distance != "matched":
+      # Of (pT, eta, phi, E).
+      compared = jnp.asarray([0, 1, 1, 0] if self.distance == "angular" else [1] * 4, true.dtype)
       statistics["set_distance"] = 0.5 * chamfer_distance(
-        cloud.kinematics, true, exists, exists, self.phi_scale
-      )
-    if self.distance == "angular":
-      direction = jnp.asarray([0, 1, 1, 0], true.dtype)  # of (pT, eta, phi, E)
-      statistics["set_distance"] = 0.5 * chamfer_distance(
-        *(direction * x for x in (cloud.kinematics, true)),
-        *(exists, exists, self.phi_scale),
-        squared=False,
+        compared * cloud.kinematics, compared * true, exists, exists, self.phi_scale
       )
     return statistics | _metric_statistics(cloud, p4, exists, batch)
 

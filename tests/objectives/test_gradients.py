@@ -58,9 +58,6 @@ LOSSES = {
   "gaussian_kl": lambda x: gaussian_kl(x[:, :2], x[:, 2:4]).sum(),
   "free_bits": lambda x: with_free_bits(gaussian_kl(x[:, 0], x[:, 1]).mean(axis=0), 0.2),
   "chamfer": lambda x: (chamfer_distance(x, TRUE, LOW_MASK, MASK) * WEIGHT).sum(),
-  "chamfer_root": lambda x: (
-    chamfer_distance(x, TRUE, LOW_MASK, MASK, squared=False) * WEIGHT
-  ).sum(),
   "wasserstein": lambda x: wasserstein_1d(x[..., 0], TRUE[..., 0], LOW_MASK, MASK).sum(),
   "existence": lambda x: existence_cross_entropy(x[..., 0], MASK).sum(),
 }

@@ -234,7 +234,7 @@ def test_super_resolution_floor(x64, jets, schema, distance, slots):
   task = make_task("super_resolution", schema, given=4, particles=slots, distance=distance)
   batch = shuffled(jets(COUNTS, 16, dtype=np.float64))
   truth = super_resolution_truth(task, batch)
-  assert float(loss_of(task, truth, batch)[0]) < 1e-12
+  assert float(loss_of(task, truth, batch)[0]) < 1e-15
   metrics = metrics_of(task, truth, batch)
   assert metrics["direction_chamfer"] < 1e-15 and metrics["pt_emd"] < 1e-9
   lost = np.maximum(np.array(COUNTS) - slots, 0) / np.array(COUNTS)
