@@ -9,16 +9,18 @@ from jetfm.evals import metrics
 from jetfm.evals.metrics import super_resolution
 
 
-def test_chamfer_agrees_with_a_plain_loop_in_any_chunks(jets, other_jets, monkeypatch):
+@pytest.mark.parametrize("squared", [True, False])
+def test_chamfer_agrees_with_a_plain_loop_in_any_chunks(jets, other_jets, squared, monkeypatch):
   x, a = metrics.particle_coordinates(*jets[:2], ("deta", "dphi")), jets[1]
   y, b = metrics.particle_coordinates(*other_jets[:2], ("deta", "dphi")), other_jets[1]
   expected = []
   for i in range(len(x)):
-    d = cdist(x[i, a[i]], y[i, b[i]])
+    d = cdist(x[i, a[i]], y[i, b[i]], "sqeuclidean" if squared else "euclidean")
     expected.append(d.min(axis=1).mean() + d.min(axis=0).mean())
-  np.testing.assert_allclose(metrics.chamfer(x, y, a, b), expected, rtol=1e-9)
-  monkeypatch.setattr(super_resolution, "CHUNK_ELEMENTS", 5000)
-  np.testing.assert_allclose(metrics.chamfer(x, y, a, b), expected, rtol=1e-9)
+  for elements in (super_resolution.CHUNK_ELEMENTS, 5000):
+    monkeypatch.setattr(super_resolution, "CHUNK_ELEMENTS", elements)
+    found = metrics.chamfer(x, y, a, b, squared=squared)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_chamfer_of_known_jets():
@@ -26,7 +28,8 @@ def test_chamfer_of_known_jets():
   x = np.array([[[0.0, np.pi - 0.1]]])
   y = np.array([[[0.3, -np.pi + 0.3]]])
   # dphi = 0.4 across the seam, dR = 0.5, counted both ways
-  assert metrics.chamfer(x, y, one, one)[0] == pytest.approx(1.0)
+  assert metrics.chamfer(x, y, one, one)[0] == pytest.approx(0.5)
+  assert metrics.chamfer(x, y, one, one, squared=False)[0] == pytest.approx(1.0)
   assert metrics.chamfer(x, x, one, one)[0] == 0
   with pytest.raises(ValueError, match="eta, phi"):
     metrics.chamfer(np.zeros((1, 1, 3)), y, one, one)
