@@ -21,7 +21,7 @@ checkpoint could not be written; 75 stopped by SIGTERM and saved, start again to
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import json
 import pathlib
 import sys
@@ -178,7 +178,9 @@ def _iterators(plan: Plan, stage: StagePlan, train_data: JetDataset, valid_data:
 
 def _fresh(model, tasks, key: jax.Array, data: JetDataset, plan: Plan) -> dict[str, Any]:
   """First variables. Their shapes depend on the schema, not on the events they are made from."""
-  events = next(itertools.chain(data.loader(plan.data.lanes, lanes=plan.data.lanes)[0]))
+  # Of few blocks: with batches this small, the order of a whole data set takes gigabytes.
+  few = dataclasses.replace(data, blocks=tuple(blocks[:1] for blocks in data.blocks))
+  events = few.loader(plan.data.lanes, lanes=plan.data.lanes)[0][0]
   views = {
     name: task.views(key, jax.tree.map(lambda x: x[:1], events), True)
     for name, task in tasks.items()

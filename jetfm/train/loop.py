@@ -101,11 +101,14 @@ def run_stage(
   writers = Writers(folder, stage.name, step, is_first())
   batches = stage.batches(step * schedule.accumulate)
   pending: list[dict[str, Array]] = []
+  shown: dict[str, float] = {}
   saved = step
 
   def flush() -> None:
     if pending:
-      writers.write(step, "train", _means(jax.device_get(pending), schedule, step))
+      means = _means(jax.device_get(pending), schedule, step)
+      writers.write(step, "train", means)
+      shown["loss"] = means["loss"]
       pending.clear()
 
   try:
@@ -136,15 +139,13 @@ def run_stage(
         # One step is being computed while the next one's batch is fetched and sent; no more are
         # queued, as each would keep its batch in the devices' memory.
         jax.block_until_ready(pending[-2])
-      shown = None
       if schedule.due(schedule.log_every, step):
-        shown = {"loss": float(logs["loss"])}
         flush()
       writers.progress.update(step, schedule.steps, events, shown)
   finally:
-    writers.close()
     if hasattr(batches, "close"):  # an iterator with worker processes
       batches.close()
+    writers.close()
 
 
 def evaluate(

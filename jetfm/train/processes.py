@@ -94,17 +94,25 @@ def from_first(function: Callable[[], T]) -> T:
 
 def any_process(flag: bool) -> jax.Array:
   """() whether the flag is set in any process: computed on the devices, and not waited for."""
-  mesh, combine = _any()
-  flags = np.full(mesh.local_mesh.size, flag)
-  return combine(
-    jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("all")), flags)
-  )
+  return _any()(_flags(flag))
 
 
 @functools.cache
-def _any() -> tuple[Mesh, Callable[[jax.Array], jax.Array]]:
-  mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
-  return mesh, jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
+def _all_devices() -> Mesh:
+  return jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
+
+
+@functools.cache
+def _any() -> Callable[[jax.Array], jax.Array]:
+  return jax.jit(jnp.any, out_shardings=NamedSharding(_all_devices(), PartitionSpec()))
+
+
+@functools.cache
+def _flags(flag: bool) -> jax.Array:
+  """(devices,) this process's part holds the flag."""
+  mesh = _all_devices()
+  sharding = NamedSharding(mesh, PartitionSpec("all"))
+  return jax.make_array_from_process_local_data(sharding, np.full(mesh.local_mesh.size, flag))
 
 
 def _pickled(error: Exception) -> bytes:

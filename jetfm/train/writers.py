@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from jetfm.progress import Progress
+from jetfm.train.checkpoint import CannotSave
 
 
 class MetricsFile:
@@ -35,11 +37,19 @@ class MetricsFile:
     self._file = open(self._path, "a", buffering=1)  # noqa: SIM115, closed by close()
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    """Raises: CannotSave when the disk is full or not writable."""
     finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
-    self._file.write(json.dumps({"step": step, "split": split, **finite}) + "\n")
+    try:
+      self._file.write(json.dumps({"step": step, "split": split, **finite}) + "\n")
+    except OSError as error:
+      raise CannotSave(
+        f"cannot write {self._path}: {error.strerror}. Make room and start again: the run resumes "
+        "from its newest checkpoint"
+      ) from error
 
   def close(self) -> None:
-    self._file.close()
+    with contextlib.suppress(OSError):  # of what `write` could not write, and has reported
+      self._file.close()
 
 
 class Writers:

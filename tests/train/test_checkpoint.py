@@ -176,6 +176,53 @@ def test_full_disk_is_a_clear_error_and_leaves_the_older_checkpoint(trained, tmp
   assert [p.name for p in (tmp_path / "last").iterdir()] == ["2"]  # nothing takes up space
 
 
+ON_A_FULL_DISK = """
+import os, pathlib, sys
+import pytest
+from jetfm.train import CannotSave, Checkpoints
+from jetfm.train.writers import MetricsFile
+from tests.train.test_checkpoint import MODEL, assert_same_bits, at, fresh
+folder = pathlib.Path(sys.argv[1])
+state = fresh()
+checkpoints = Checkpoints(folder / "last", MODEL)
+checkpoints.save(at(state, 2), {})
+metrics = MetricsFile(folder / "metrics.jsonl")
+space = os.statvfs(folder)
+(folder / "filler").write_bytes(bytes(space.f_bavail * space.f_bsize))
+with pytest.raises(CannotSave, match="step 4 .* the checkpoint of step 2 is intact"):
+  checkpoints.save(at(state, 4), {})
+with pytest.raises(CannotSave, match="metrics.jsonl: No space left"):
+  for step in range(1000):
+    metrics.write(step, "train", {"loss": 1.0})
+metrics.close()
+assert checkpoints.steps() == [2]
+assert_same_bits(checkpoints.restore(fresh())[0], at(state, 2))
+(folder / "filler").unlink()
+checkpoints.save(at(state, 4), {})
+assert checkpoints.steps() == [2, 4]
+"""
+
+
+def test_no_space_left(tmp_path):
+  """A disk of half a megabyte, in a name space of its own: no privileges are needed."""
+  disk = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+  mount = 'mount -t tmpfs -o size=512k tmpfs "$0"'
+  try:
+    possible = subprocess.run([*disk, mount, str(tmp_path)], capture_output=True).returncode == 0
+  except FileNotFoundError:
+    possible = False
+  if not possible:
+    pytest.skip("this system lets nobody mount in a name space")
+  result = subprocess.run(
+    [*disk, f'{mount} && exec "$@"', str(tmp_path), sys.executable, "-c", ON_A_FULL_DISK, tmp_path],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+  )
+  assert result.returncode == 0, result.stderr
+
+
 KILLED_WHILE_SAVING = """
 import os, signal, sys
 from orbax.checkpoint import CheckpointManager, args

@@ -1,5 +1,6 @@
 """The loop: when it saves, evaluates, stops, and how it goes on."""
 
+import dataclasses
 import json
 
 import jax
@@ -142,6 +143,56 @@ def test_early_stopping_ends_the_stage_and_stays_stopped(compiled, tmp_path):
   again, resumed = run()
   assert int(again.step) == 6
   assert resumed == early
+
+
+class Pending:
+  """A result that is being computed: notes when somebody waits for it."""
+
+  def __init__(self, name, events, value):
+    self.name, self.events, self.value = name, events, value
+
+  def block_until_ready(self):
+    self.events.append(f"wait for {self.name}")
+    return self
+
+  def __array__(self, dtype=None, copy=None):
+    self.events.append(f"wait for {self.name}")
+    return np.asarray(self.value)
+
+
+def test_the_next_batch_is_fetched_while_a_step_is_computed(compiled, tmp_path):
+  """And no more than two batches are on the devices: in training and in evaluation."""
+  mesh, _, state = compiled
+  events = []
+
+  def numbered(batches, name):
+    for i, groups in enumerate(batches):
+      events.append(f"fetch {name} {i}")
+      yield groups
+
+  def train_step(state, groups):
+    i = int(state.step)
+    events.append(f"start train {i}")
+    loss = Pending(f"train {i}", events, 1.0)
+    return state.replace(step=state.step + 1), {"loss": loss, "nonfinite": np.int32(0)}
+
+  def eval_step(variables, groups, key, i):
+    events.append(f"start valid {i}")
+    return {"loss": Pending(f"valid {i}", events, (1.0, 1.0))}
+
+  run = Run((mesh, (train_step, eval_step), state), tmp_path, Schedule(steps=5, log_every=0))
+  batches, validation = run.stage.batches, run.stage.validation
+  run.stage = dataclasses.replace(
+    run.stage,
+    batches=lambda start: numbered(batches(start), "train"),
+    validation=lambda: numbered(validation(), "valid"),
+  )
+  run()
+  for name, count in (("train", 5), ("valid", 3)):
+    for i in range(count - 1):
+      assert events.index(f"fetch {name} {i + 1}") < events.index(f"wait for {name} {i}")
+    for i in range(count - 2):
+      assert events.index(f"wait for {name} {i}") < events.index(f"start {name} {i + 2}")
 
 
 def broken_stream(first, count):
