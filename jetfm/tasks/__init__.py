@@ -5,6 +5,7 @@ from jetfm.tasks.base import PLAIN, Statistics, Task, Views, view_key
 from jetfm.tasks.classification import Classification
 from jetfm.tasks.generation import Generation
 from jetfm.tasks.heads import OneView, Predicted
+from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
 from jetfm.tasks.masking import MASKINGS
 from jetfm.tasks.registry import TASKS, make_task, option_names
@@ -18,6 +19,7 @@ __all__ = [
   "option_names",
   "Classification",
   "Generation",
+  "MaskedJet",
   "MaskedParticles",
   "Regression",
   "SuperResolution",

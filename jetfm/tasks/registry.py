@@ -15,6 +15,7 @@ from jetfm.schema import Schema
 from jetfm.tasks.base import Task
 from jetfm.tasks.classification import Classification
 from jetfm.tasks.generation import Generation
+from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
 from jetfm.tasks.regression import Regression
 from jetfm.tasks.super_resolution import SuperResolution
@@ -22,6 +23,7 @@ from jetfm.tasks.super_resolution import SuperResolution
 TASKS: Mapping[str, type] = MappingProxyType(
   {
     "masked_particles": MaskedParticles,
+    "masked_jet": MaskedJet,
     "classification": Classification,
     "regression": Regression,
     "generation": Generation,
