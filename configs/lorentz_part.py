@@ -20,7 +20,7 @@ data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. 
               many validation events, 0 for all. lanes: streams that a batch joins, a multiple of
               the number of processes. workers: processes that read ahead (0: threads only).
 encoder       kind: lorentz_part or part; the rest are attributes of its class.
-stage.NAME    tasks: weight and options of each (jetfm/tasks); beside the published masked_particles,
+stage.NAME    tasks: weight and options of each (jetfm/tasks); beside masked_particles, as published,
               pretraining has masked_jet: weight 0 takes a task out of the loss. strategy: full,
               frozen, partial (last `last_blocks` blocks and what follows), differential (learning
               rates fall by `rate_decay` per block), class_attention. init_from: a stage of this
