@@ -20,9 +20,9 @@ data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. 
               many validation events, 0 for all. lanes: streams that a batch joins, a multiple of
               the number of processes. workers: processes that read ahead (0: threads only).
 encoder       kind: lorentz_part or part; the rest are attributes of its class.
-stage.NAME    tasks: weight and options of each (jetfm/tasks); beside masked_particles, as published,
-              pretraining has masked_jet: weight 0 takes a task out of the loss. strategy: full,
-              frozen, partial (last `last_blocks` blocks and what follows), differential (learning
+stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
+              Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
+              partial (last `last_blocks` blocks and what follows), differential (learning
               rates fall by `rate_decay` per block), class_attention. init_from: a stage of this
               run, a folder of checkpoints, or '' for a fresh start; rename and fresh: its rules
               (jetfm/train). augment: rotate_phi, flip_eta. accumulate: global batches per step.
