@@ -36,8 +36,8 @@ class MaskedJet:
 
   Attributes:
     ratio, masking: as those of `MaskedParticles`.
-    head_options: of `jetfm.models.RegressionHead`. With its default here, no class attention and no
-      hidden layer, the mean of the tokens itself must tell the mass.
+    head_options: of `jetfm.models.RegressionHead`. Without others it has no class attention and no
+      hidden layer: the mean of the tokens itself must tell the mass.
 
   Metrics: `mass_mse` and `mass_gain`, the part of the variance within each batch that is
   explained, of the mass on the scale of `MASS`.
@@ -47,9 +47,7 @@ class MaskedJet:
   name: str = "masked_jet"
   ratio: float = 0.3
   masking: str = "random"
-  head_options: Mapping[str, Any] = dataclasses.field(
-    default_factory=lambda: {"layers": 0, "widths": ()}
-  )
+  head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     check_masking(self.ratio, self.masking)
@@ -60,7 +58,8 @@ class MaskedJet:
 
   @property
   def head(self) -> nn.Module:
-    return OneView(RegressionHead((MASS,), **self.head_options), self.view)
+    options = {"layers": 0, "widths": (), **self.head_options}
+    return OneView(RegressionHead((MASS,), **options), self.view)
 
   def views(self, key: jax.Array, batch: Batch, train: bool) -> Views:
     return {self.view: hide_some(key, batch, self.ratio, self.masking)}
