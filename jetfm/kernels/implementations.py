@@ -94,13 +94,17 @@ def by_platform(
 ) -> Any:
   """Runs what is best on the platform that the program is lowered for, and can do the call.
 
+  Only the kernel of `target_platform` is traced: to lower for a machine that is not here, do so
+  under an abstract mesh of its devices.
   kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementation.
   """
-  able = {
-    platform: functools.partial(kernel, **options)
-    for platform, kernel in kernels.items()
-    if kernel.refusal(**call) is None
-  }
-  if not able:
+  platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
+  kernel = kernels.get(platform)
+  if kernel is None or kernel.refusal(**call) is not None:
     return default(*arrays, **options)
-  return jax.lax.platform_dependent(*arrays, default=functools.partial(default, **options), **able)
+  if kernel.platform is None:
+    return kernel(*arrays, **options)
+  choices = {platform: functools.partial(kernel, **options)}
+  return jax.lax.platform_dependent(
+    *arrays, default=functools.partial(default, **options), **choices
+  )

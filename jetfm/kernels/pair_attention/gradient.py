@@ -71,6 +71,9 @@ place, or None.
 
 def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
   """attend(q, k, v, bias, mask, rows, scale, share_bias, interpret=False) from two kernels."""
+  # Inside jit only so that the kernels are traced once, not in every layer.
+  forward = jax.jit(forward, static_argnums=1)
+  backward = jax.jit(backward, static_argnums=5)
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
   def attend(inputs: Inputs, options: Options):
