@@ -1,0 +1,41 @@
+"""Implementations that this machine can run, and how close two results are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jetfm.kernels.pair_attention import api as attention_api
+from jetfm.kernels.pair_bias import api as bias_api
+
+KERNELS = ["interpret", "tpu", "triton"]
+ALL = ["xla", "xla_chunked", *KERNELS]
+
+
+def prepared(name, monkeypatch):
+  """The name of an implementation, made to run here: kernels for a TPU in Pallas' interpreter."""
+  if name == "triton" and jax.default_backend() != "gpu":
+    pytest.skip("no GPU here; 'interpret' is the same kernel")
+  if name == "tpu" and jax.default_backend() != "tpu":
+    for table in (attention_api.IMPLEMENTATIONS, bias_api.IMPLEMENTATIONS):
+      anywhere = table["tpu"]._replace(platform=None, dtypes=None, options={"interpret": True})
+      monkeypatch.setitem(table, "tpu", anywhere)
+  return name
+
+
+@pytest.fixture(params=ALL)
+def implementation(request, monkeypatch):
+  return prepared(request.param, monkeypatch)
+
+
+@pytest.fixture(params=KERNELS)
+def kernel(request, monkeypatch):
+  return prepared(request.param, monkeypatch)
+
+
+def assert_close(got, wanted, tolerance):
+  """Every array within `tolerance` of the greatest number of what was wanted."""
+  for ours, true in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+    ours, true = (np.asarray(x.astype(jnp.float64), np.float64) for x in (ours, true))
+    if true.size:
+      assert np.abs(ours - true).max() <= tolerance * max(np.abs(true).max(), 1e-3)
