@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels.extent import particle_extent
+from jetfm.kernels.partition import split_over_events
 
 
 class Inputs(NamedTuple):
@@ -59,9 +60,9 @@ def prepare(q, k, v, bias, mask, rows) -> Inputs:
   )
 
 
-Forward = Callable[[Inputs, Options], tuple[jax.Array, Any]]
-"""-> out (B, N, H, K) and whatever the backward kernel wants to know."""
-Backward = Callable[[Inputs, jax.Array, Any, jax.Array, jax.Array | None, Options], tuple]
+Forward = Callable[..., tuple[jax.Array, Any]]
+"""(inputs, options) -> out (B, N, H, K) and whatever the backward kernel wants to know."""
+Backward = Callable[..., tuple]
 """(inputs, out, kept, d_out, running, options) -> gradients of q, k, v, bias.
 
 `running` (B, H, N, M) is the gradient of the bias in later layers, to be added to this one's in
@@ -71,22 +72,28 @@ place, or None.
 
 def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
   """attend(q, k, v, bias, mask, rows, scale, share_bias, interpret=False) from two kernels."""
+
   # Inside jit only so that the kernels are traced once, not in every layer.
-  forward = jax.jit(forward, static_argnums=1)
-  backward = jax.jit(backward, static_argnums=5)
+  @functools.partial(jax.jit, static_argnums=0)
+  def run_forward(options: Options, *arrays):
+    return split_over_events(functools.partial(forward, options=options), *arrays)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def run_backward(options: Options, *arrays):
+    return split_over_events(functools.partial(backward, options=options), *arrays)
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
   def attend(inputs: Inputs, options: Options):
-    out, _ = forward(inputs, options)
+    out, _ = run_forward(options, inputs)
     return (out, inputs.bias) if options.share_bias else out
 
   def attend_forward(inputs: Inputs, options: Options):
-    out, kept = forward(inputs, options)
+    out, kept = run_forward(options, inputs)
     return (out, inputs.bias) if options.share_bias else out, (inputs, out, kept)
 
   def attend_backward(options: Options, saved, cotangents):
     d_out, running = cotangents if options.share_bias else (cotangents, None)
-    gradients = backward(*saved, d_out, running, options)
+    gradients = run_backward(options, *saved, d_out, running)
     return (Inputs(*gradients, None, None, None, None),)
 
   attend.defvjp(attend_forward, attend_backward)

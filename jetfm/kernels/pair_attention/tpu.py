@@ -19,7 +19,7 @@ from jetfm.kernels.pallas import accumulator, dot, result, tpu_call
 LOWEST = -1e30
 
 
-def _forward(inputs: Inputs, options: Options) -> tuple[jax.Array, None]:
+def _forward(inputs: Inputs, *, options: Options) -> tuple[jax.Array, None]:
   flat = _flat(inputs)
   out = tpu_call(
     functools.partial(_forward_kernel, heads=inputs.q.shape[2], scale=options.scale),
@@ -43,7 +43,7 @@ def _forward_kernel(inputs, out_ref, *, heads: int, scale: float):
   out_ref[0] = out.astype(out_ref.dtype)
 
 
-def _backward(inputs: Inputs, out, kept, d_out, running, options: Options):
+def _backward(inputs: Inputs, out, kept, d_out, running, *, options: Options):
   del kept  # scores are computed again
   flat, bias = _flat(inputs), inputs.bias
   heads = inputs.q.shape[2]

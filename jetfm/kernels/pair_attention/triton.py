@@ -60,7 +60,7 @@ def _tile(inputs: Inputs, queries: int, keys: int) -> Tile:
   return Tile(min(queries, padded(n)), min(keys, padded(m)), padded(width))
 
 
-def _forward(inputs: Inputs, options: Options) -> tuple[jax.Array, jax.Array]:
+def _forward(inputs: Inputs, *, options: Options) -> tuple[jax.Array, jax.Array]:
   tile = _tile(inputs, queries=64, keys=128)
   events, n, heads, _ = inputs.q.shape
   return triton_call(
@@ -110,7 +110,7 @@ def _forward_kernel(inputs, out_ref, lse_ref, *, scale: float, tile: Tile):
   triton.store(lse_ref.at[queries.slice], lse, mask=queries.index < lse_ref.shape[0])
 
 
-def _backward(inputs: Inputs, out, lse, d_out, running, options: Options):
+def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
   tile = _tile(inputs, queries=128, keys=128)
   q, k, v, bias = inputs[:4]
   events, n, heads, width = q.shape

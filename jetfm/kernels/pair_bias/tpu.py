@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from jetfm.kernels.pair_bias.features import features_of
+from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, gelu_and_slope, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
 from jetfm.kernels.pallas import accumulator, dot, result, tiles, tpu_call
@@ -41,7 +42,7 @@ def pair_bias(p4, weights, mask, hidden, kind: str, dtype, interpret: bool = Fal
   particles = jnp.concatenate([particles, visible[:, None].astype(particles.dtype)], axis=1)
   particles = jnp.pad(particles, ((0, 0), (0, -particles.shape[1] % ROWS), (0, -n % ROWS)))
   options = Options(kind, widths, jnp.dtype(dtype), interpret)
-  return _pair_bias(packed, particles, options)[:, :heads, :n, :n]
+  return _bias(packed, (particles,), options)[:, :heads, :n, :n]
 
 
 def _upright(weights):
@@ -54,8 +55,7 @@ def _upright(weights):
   )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _pair_bias(weights, particles, options: Options) -> jax.Array:
+def _forward(weights, particles, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
   heads = weights.hidden.shape[0]
   return tpu_call(
@@ -79,8 +79,7 @@ def _forward_kernel(weights, rows, columns, out_ref, *, options: Options):
     out_ref[0, :, row, :] = bias.astype(out_ref.dtype)
 
 
-def _backward(options: Options, saved, d_bias):
-  weights, particles = saved
+def _backward(weights, particles, d_bias, *, options: Options):
   events, _, n = particles.shape
   arrays = (weights, particles.swapaxes(1, 2), particles, d_bias)
   sums = jax.tree.map(lambda x: result(x.shape, accumulator(x.dtype), *arrays), weights)
@@ -98,7 +97,7 @@ def _backward(options: Options, saved, d_bias):
     in_order=True,
     interpret=options.interpret,
   )(*arrays)
-  return jax.tree.map(lambda x, w: x.astype(w.dtype), sums, weights), None
+  return sums
 
 
 def _backward_kernel(weights, rows, columns, d_bias_ref, d_weights_ref, *, options: Options):
@@ -114,13 +113,7 @@ def _backward_kernel(weights, rows, columns, d_bias_ref, d_weights_ref, *, optio
     _add_gradients(d_weights_ref, weights, x, hidden, d_bias, options)
 
 
-_pair_bias.defvjp(
-  lambda weights, particles, options: (
-    _pair_bias(weights, particles, options),
-    (weights, particles),
-  ),
-  _backward,
-)
+_bias = bias_of(_forward, _backward)
 
 
 def _add_gradients(sums, weights, x, hidden, d_bias, options: Options) -> None:

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from jetfm.kernels.extent import particle_extent
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
+from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, gelu_and_slope, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
 from jetfm.kernels.pallas import (
@@ -64,11 +64,10 @@ def pair_bias(p4, weights, mask, hidden, kind: str, dtype, interpret: bool = Fal
   widths = tuple(kernel.shape[1] for kernel in weights.kernels)
   options = Options(kind, widths[:-1], widths[-1], jnp.dtype(dtype), interpret)
   packed = pack_weights(weights, kind, dtype, padded)
-  return _pair_bias(packed, pack_particles(p4, hidden, kind, dtype), end, options)
+  return _bias(packed, (pack_particles(p4, hidden, kind, dtype), end), options)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _pair_bias(weights, particles, end, options: Options) -> jax.Array:
+def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
   first, second = _tiles_of(n, options)
   of_an_event = pl.BlockSpec((None, FIELDS, n), lambda t, b: (b, 0, 0))
@@ -116,8 +115,7 @@ def _forward_kernel(weights, particles, end, first, second, out_ref, *, options:
   jax.lax.cond(pairs.some, compute, skip)
 
 
-def _backward(options: Options, saved, d_bias):
-  weights, particles, end = saved
+def _backward(weights, particles, end, d_bias, *, options: Options):
   events, _, n = particles.shape
   first, second = _tiles_of(n, options)
   programs = min(PROGRAMS, events * first.size)
@@ -141,8 +139,7 @@ def _backward(options: Options, saved, d_bias):
     warps=4,
     interpret=options.interpret,
   )(*arrays)
-  d_weights = jax.tree.map(lambda x, w: x.sum(axis=0).astype(w.dtype), sums, weights)
-  return d_weights, None, None
+  return jax.tree.map(lambda x: x.sum(axis=0), sums)
 
 
 def _backward_kernel(
@@ -180,13 +177,7 @@ def _backward_kernel(
     ref[...] = value
 
 
-_pair_bias.defvjp(
-  lambda weights, particles, end, options: (
-    _pair_bias(weights, particles, end, options),
-    (weights, particles, end),
-  ),
-  _backward,
-)
+_bias = bias_of(_forward, _backward)
 
 
 def _gradients(weights, particles, event, pairs, d_bias, options: Options):
@@ -300,13 +291,19 @@ def _at(ref, *index):
 
 
 def _tiles_of(n: int, options: Options):
-  """Row and column of every tile that is computed."""
-  count = tiles(n, SIDE)
-  if options.symmetric:
-    first, second = np.triu_indices(count)
-  else:
-    first, second = np.indices((count, count)).reshape(2, -1)
-  return jnp.asarray(first, jnp.int32), jnp.asarray(second, jnp.int32)
+  """Row and column of every tile that is computed; operations only, no constant arrays."""
+  side = tiles(n, SIDE)
+  if not options.symmetric:
+    number = jax.lax.iota(jnp.int32, side * side)
+    return number // side, number % side
+
+  def first_of(row):  # number of the first tile of a row of the upper triangle
+    return row * side - row * (row - 1) // 2
+
+  number = jax.lax.iota(jnp.int32, side * (side + 1) // 2)
+  begun = number[:, None] >= first_of(jax.lax.iota(jnp.int32, side))
+  row = begun.sum(axis=1, dtype=jnp.int32) - 1
+  return row, row + number - first_of(row)
 
 
 def _whole(x) -> pl.BlockSpec:
