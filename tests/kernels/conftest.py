@@ -7,14 +7,17 @@ import pytest
 from jetfm.kernels.pair_attention import api as attention_api
 from jetfm.kernels.pair_bias import api as bias_api
 
-KERNELS = ["interpret", "tpu", "triton"]
-ALL = ["xla", "xla_chunked", *KERNELS]
+PLAIN = ["xla", "xla_chunked"]
+KERNELS = ["interpret", "tpu"]
+if jax.default_backend() == "gpu":  # 'interpret' is the same kernel
+  KERNELS.append("triton")
 
 
-def prepared(name, monkeypatch):
+def prepared(request, monkeypatch):
   """The name of an implementation, made to run here: kernels for a TPU in Pallas' interpreter."""
-  if name == "triton" and jax.default_backend() != "gpu":
-    pytest.skip("no GPU here; 'interpret' is the same kernel")
+  name = request.param
+  if name == "triton" and "x64" in request.fixturenames and "dtype" not in request.fixturenames:
+    pytest.skip("a GPU kernel is for float32 and less")
   if name == "tpu" and jax.default_backend() != "tpu":
     for table in (attention_api.IMPLEMENTATIONS, bias_api.IMPLEMENTATIONS):
       anywhere = table["tpu"]._replace(platform=None, dtypes=None, options={"interpret": True})
@@ -22,14 +25,19 @@ def prepared(name, monkeypatch):
   return name
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=[*PLAIN, "interpret"])
 def implementation(request, monkeypatch):
-  return prepared(request.param, monkeypatch)
+  return prepared(request, monkeypatch)
+
+
+@pytest.fixture(params=[*PLAIN, *KERNELS])
+def every_implementation(request, monkeypatch):
+  return prepared(request, monkeypatch)
 
 
 @pytest.fixture(params=KERNELS)
 def kernel(request, monkeypatch):
-  return prepared(request.param, monkeypatch)
+  return prepared(request, monkeypatch)
 
 
 def assert_close(got, wanted, tolerance):

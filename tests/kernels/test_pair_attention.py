@@ -39,9 +39,9 @@ def by_definition(q, k, v, bias):
   return out
 
 
-def test_equals_the_definition(x64, implementation):
+def test_equals_the_definition(x64, every_implementation):
   arrays = inputs(jnp.float64)
-  ours = pair_attention(*arrays, MASK, implementation=implementation)
+  ours = pair_attention(*arrays, MASK, implementation=every_implementation)
   np.testing.assert_allclose(ours, by_definition(*arrays), rtol=1e-12, atol=1e-14)
 
 
@@ -73,9 +73,9 @@ def test_padding_changes_no_bit_of_outputs_and_gradients(implementation):
   jax.tree.map(np.testing.assert_array_equal, run(*garbage), run(k, v, bias))
 
 
-def test_an_empty_event_gives_zeros_and_finite_gradients(implementation):
+def test_an_empty_event_gives_zeros_and_finite_gradients(every_implementation):
   def loss(*arrays):
-    out = pair_attention(*arrays, MASK, implementation=implementation)
+    out = pair_attention(*arrays, MASK, implementation=every_implementation)
     return jnp.sum(jnp.sin(out)), out
 
   gradients, out = jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(*inputs(jnp.float32))
@@ -98,14 +98,14 @@ def test_gradients_are_the_derivatives(x64, implementation):
   np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-8)
 
 
-def test_not_even_nan_leaks_out_of_padding(implementation):
+def test_not_even_nan_leaks_out_of_padding(every_implementation):
   """With lengths, nothing of a slot without a particle is looked at, and its result is 0."""
   arrays = inputs(jnp.float32)
   flags = (*[MASK[:, :, None, None]] * 3, MASK[:, None, :, None] & MASK[:, None, None, :])
   garbage = [jnp.where(flag, x, jnp.nan) for x, flag in zip(arrays, flags, strict=True)]
 
   def loss(*arrays):
-    out = pair_attention(*arrays, lengths=LENGTHS, implementation=implementation)
+    out = pair_attention(*arrays, lengths=LENGTHS, implementation=every_implementation)
     return jnp.sum(jnp.where(MASK[..., None, None], out, 0) ** 2), out
 
   run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))
@@ -204,9 +204,9 @@ def deep(q, k, v, bias, name, layers=8, share=True):
   return jnp.sum(jnp.sin(x))
 
 
-def test_shared_bias_gradient_is_the_sum_over_layers(x64, implementation):
+def test_shared_bias_gradient_is_the_sum_over_layers(x64, every_implementation):
   arrays = inputs(jnp.float64)
-  shared = jax.jit(jax.grad(lambda *a: deep(*a, implementation), argnums=(0, 1, 2, 3)))
+  shared = jax.jit(jax.grad(lambda *a: deep(*a, every_implementation), argnums=(0, 1, 2, 3)))
   separate = jax.jit(jax.grad(lambda *a: deep(*a, "xla", share=False), argnums=(0, 1, 2, 3)))
   assert_close(shared(*arrays), separate(*arrays), 1e-12)
 
