@@ -143,6 +143,7 @@ def measure(function: Callable, arrays: Sequence[Any], clock: Clock) -> dict[str
 
 
 def rows(options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
+  """A row for every number of particles, operation, direction and implementation."""
   found = []
   cases = itertools.product(options.particles, options.only, ("forward", "backward"))
   for n, name, direction in cases:
@@ -203,7 +204,8 @@ def _show(row: dict[str, Any]) -> None:
   )
 
 
-def _machine() -> str:
+def machine() -> str:
+  """Device and versions, in one line."""
   device = jax.devices()[0]
   return (
     f"{device.device_kind} ({jax.default_backend()}), {platform.machine()}, {os.cpu_count()} "
@@ -236,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   options = parser.parse_args(argv)
   if unknown := set(options.only) - set(OPERATIONS):
     parser.error(f"no operation '{unknown.pop()}'; there are {', '.join(OPERATIONS)}")
-  print(_machine())
+  print(machine())
   found = rows(options, Clock(options.budget))
   print(json.dumps(found))
   return 0 if all(row["holds"] for row in found) else 1
