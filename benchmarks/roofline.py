@@ -4,8 +4,8 @@
       [--dtype=float32] [--budget=SECONDS]
 
 Bytes and operations are counted from the compiled program (XLA's cost analysis; it does not look
-into Pallas kernels, so counts are those of 'xla'). Bandwidth and arithmetic are measured in the same
-process: a copy of a large array, and a product of large matrices. The bound is the longer of the
+into Pallas kernels, so counts are those of 'xla'). Bandwidth and arithmetic are measured in the
+same process: a copy of a large array, a product of large matrices. The bound is the longer of the
 two times. An array is counted at every operation that touches it, so a program beats the bound
 where caches help or a kernel keeps arrays to itself. `least_ms` is the time for reading arguments
 and writing results once. The last line printed is JSON: a list of
