@@ -4,7 +4,8 @@
 plain JAX ('xla') is the contract of every other implementation.
 """
 
+from jetfm.kernels.extent import particle_extent
 from jetfm.kernels.pair_attention.api import pair_attention
 from jetfm.kernels.pair_bias.api import PAIR_KINDS, PairBiasWeights, pair_bias
 
-__all__ = ["PAIR_KINDS", "PairBiasWeights", "pair_attention", "pair_bias"]
+__all__ = ["PAIR_KINDS", "PairBiasWeights", "pair_attention", "pair_bias", "particle_extent"]

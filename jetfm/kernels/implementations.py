@@ -1,20 +1,110 @@
-"""Choosing one of several implementations of an operation by name."""
+"""Choosing one of several implementations of an operation, by name or by platform."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+HALF = ("bfloat16", "float16")
+SINGLE = (*HALF, "float32")
 
 
-def select(operation: str, implementation: str, table: Mapping[str, Callable]) -> Callable:
-  """The implementation of that name.
+class Implementation(NamedTuple):
+  """One way to compute an operation, and what it can do.
 
-  Raises: ValueError for a name that is not in the table.
+  Attributes:
+    module: where its function is; imported when it is first asked for.
+    function: its name there.
+    options: further arguments of the function.
+    platform: 'gpu' (NVIDIA) or 'tpu', or None for any.
+    particles: most particles of an event, or None.
+    dtypes: of its arguments, or None for any.
+    width: greatest width of a head or a layer, or None.
   """
-  if implementation not in table:
-    near = difflib.get_close_matches(implementation, table, n=1, cutoff=0)[0]
+
+  module: str
+  function: str
+  options: Mapping[str, Any] = {}
+  platform: str | None = None
+  particles: int | None = None
+  dtypes: tuple[str, ...] | None = None
+  width: int | None = None
+
+  def __call__(self, *arrays: Any, **options: Any) -> Any:
+    function = getattr(importlib.import_module(self.module), self.function)
+    return function(*arrays, **self.options, **options)
+
+  def refusal(self, particles: int, dtype: Any, width: int = 0) -> str | None:
+    """Why it cannot do this, on any platform; None if it can."""
+    if self.particles is not None and particles > self.particles:
+      return f"takes up to {self.particles} particles, got {particles}"
+    if self.dtypes is not None and jnp.dtype(dtype).name not in self.dtypes:
+      return f"takes {', '.join(self.dtypes)}, got {jnp.dtype(dtype).name}"
+    if self.width is not None and width > self.width:
+      return f"takes widths up to {self.width}, got {width}"
+    return None
+
+
+Table = Mapping[str, Implementation]
+
+
+def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementation:
+  """The implementation of that name, for a call described as in `Implementation.refusal`.
+
+  Raises: ValueError for a name that is not in the table, NotImplementedError if it cannot do this.
+  """
+  if name not in table:
+    near = difflib.get_close_matches(name, table, n=1, cutoff=0)[0]
     raise ValueError(
-      f"{operation} has no implementation '{implementation}'; the nearest is '{near}' of "
+      f"{operation} has no implementation '{name}'; the nearest is '{near}' of "
       f"{list(table)}, and None chooses by itself"
     )
-  return table[implementation]
+  chosen = table[name]
+  reason = chosen.refusal(**call)
+  if reason is None and chosen.platform not in (None, target_platform()):
+    reason = f"runs on {_MACHINES[chosen.platform]}, this program is for '{target_platform()}'"
+  if reason is not None:
+    raise NotImplementedError(
+      f"{operation}: '{name}' {reason}. implementation=None chooses one that can, 'xla' can always"
+    )
+  return chosen
+
+
+_MACHINES = {"gpu": "NVIDIA GPUs", "tpu": "TPUs"}
+
+
+def target_platform() -> str:
+  """'cpu', 'gpu' or 'tpu': of the abstract mesh that one lowers for, or JAX's default backend."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform
+
+
+def by_platform(
+  default: Implementation,
+  kernels: Mapping[str, Implementation],
+  *arrays: Any,
+  call: Mapping[str, Any],
+  options: Mapping[str, Any],
+) -> Any:
+  """Runs what is best on the platform that the program is lowered for, and can do the call.
+
+  Only the kernel of `target_platform` is traced: to lower for a machine that is not here, do so
+  under an abstract mesh of its devices.
+  kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementation.
+  """
+  platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
+  kernel = kernels.get(platform)
+  if kernel is None or kernel.refusal(**call) is not None:
+    return default(*arrays, **options)
+  if kernel.platform is None:
+    return kernel(*arrays, **options)
+  choices = {platform: functools.partial(kernel, **options)}
+  return jax.lax.platform_dependent(
+    *arrays, default=functools.partial(default, **options), **choices
+  )

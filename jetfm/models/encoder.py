@@ -144,16 +144,16 @@ class Encoder(nn.Module):
         self.heads, self.pair_widths, self.pair, self.dtype, self.implementation, name="pair_bias"
       )(visible.p4, visible.mask, visible.hidden)
 
-    block_class = nn.remat(AttentionBlock, static_argnums=(4,)) if self.remat else AttentionBlock
+    block_class = nn.remat(AttentionBlock, static_argnums=(4, 5)) if self.remat else AttentionBlock
     for layer in range(self.depth):
-      tokens = block_class(
+      tokens, bias = block_class(
         self.heads,
         self.mlp_ratio,
         self.dropout,
         self.dtype,
         self.implementation,
         name=f"block_{layer}",
-      )(tokens, bias, visible.mask, deterministic)
+      )(tokens, bias, visible.mask, deterministic, True)
     tokens = LayerNorm(dtype=self.dtype, name="norm")(tokens)
     return jnp.where(visible.mask[..., None], tokens, 0)
 

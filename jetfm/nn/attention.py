@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jetfm.kernels import pair_attention
+from jetfm.kernels import pair_attention, particle_extent
 from jetfm.nn.dropout import Dropout
 from jetfm.nn.norms import LayerNorm
 
@@ -61,7 +61,10 @@ class AttentionBlock(nn.Module):
 
       x = x + LN(W_o [c_h Attention_h(LN(x), bias_h)]);   x = w * x + W_2 LN(GELU(W_1 LN(x)))
 
-  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N) -> (B, N, D).
+  Padded slots neither attend nor are attended to. With `share_bias` the bias is also returned, to
+  be given to the next block: see `jetfm.kernels.pair_attention`.
+
+  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N) -> (B, N, D), or that and the bias.
   Raises: ValueError if D is not a multiple of the heads.
   Source: arXiv:2202.03772; weaver-core scales heads after W_o, here before it, as in NormFormer.
   """
@@ -79,7 +82,8 @@ class AttentionBlock(nn.Module):
     bias: jax.Array | None,
     mask: jax.Array | None,
     deterministic: bool = True,
-  ) -> jax.Array:
+    share_bias: bool = False,
+  ) -> Any:
     width = x.shape[-1]
     _check_heads(width, self.heads)
     y = LayerNorm(dtype=self.dtype, name="norm_in")(x)
@@ -88,10 +92,20 @@ class AttentionBlock(nn.Module):
       part.reshape(*x.shape[:-1], self.heads, width // self.heads)  # (B, N, H, K)
       for part in jnp.split(qkv, 3, axis=-1)
     )
-    mixed = pair_attention(q, k, v, bias, mask, implementation=self.implementation)
-    return _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
+    mixed, bias = pair_attention(
+      q,
+      k,
+      v,
+      bias,
+      mask,
+      lengths=None if mask is None else particle_extent(mask),
+      share_bias=True,
+      implementation=self.implementation,
+    )
+    x = _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
       x, mixed, deterministic
     )
+    return (x, bias) if share_bias else x
 
 
 class CrossAttentionBlock(nn.Module):

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from jetfm.kernels import pair_attention
-from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS
+from jetfm.kernels.pair_attention import chunked, reference
+from tests.kernels.conftest import assert_close
 
-B, N, H, K = 4, 6, 2, 3
+B, N, H, K = 4, 6, 2, 8
 LENGTHS = np.array([6, 4, 1, 0])
 MASK = np.arange(N) < LENGTHS[:, None]
 
 
-@pytest.fixture(params=list(IMPLEMENTATIONS))
-def implementation(request):
-  return request.param
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+  monkeypatch.setattr(chunked, "SCORES", 3 * H * N * N)  # three events, then one
 
 
 def inputs(dtype, seed=0):
@@ -38,9 +39,9 @@ def by_definition(q, k, v, bias):
   return out
 
 
-def test_equals_the_definition(x64, implementation):
+def test_equals_the_definition(x64, every_implementation):
   arrays = inputs(jnp.float64)
-  ours = pair_attention(*arrays, MASK, implementation=implementation)
+  ours = pair_attention(*arrays, MASK, implementation=every_implementation)
   np.testing.assert_allclose(ours, by_definition(*arrays), rtol=1e-12, atol=1e-14)
 
 
@@ -72,9 +73,9 @@ def test_padding_changes_no_bit_of_outputs_and_gradients(implementation):
   jax.tree.map(np.testing.assert_array_equal, run(*garbage), run(k, v, bias))
 
 
-def test_an_empty_event_gives_zeros_and_finite_gradients(implementation):
+def test_an_empty_event_gives_zeros_and_finite_gradients(every_implementation):
   def loss(*arrays):
-    out = pair_attention(*arrays, MASK, implementation=implementation)
+    out = pair_attention(*arrays, MASK, implementation=every_implementation)
     return jnp.sum(jnp.sin(out)), out
 
   gradients, out = jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(*inputs(jnp.float32))
@@ -97,6 +98,150 @@ def test_gradients_are_the_derivatives(x64, implementation):
   np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-8)
 
 
+def test_not_even_nan_leaks_out_of_padding(every_implementation):
+  """With lengths, nothing of a slot without a particle is looked at, and its result is 0."""
+  arrays = inputs(jnp.float32)
+  flags = (*[MASK[:, :, None, None]] * 3, MASK[:, None, :, None] & MASK[:, None, None, :])
+  garbage = [jnp.where(flag, x, jnp.nan) for x, flag in zip(arrays, flags, strict=True)]
+
+  def loss(*arrays):
+    out = pair_attention(*arrays, lengths=LENGTHS, implementation=every_implementation)
+    return jnp.sum(jnp.where(MASK[..., None, None], out, 0) ** 2), out
+
+  run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))
+  jax.tree.map(np.testing.assert_array_equal, run(*garbage), run(*arrays))
+  (_, out), gradients = run(*garbage)
+  np.testing.assert_array_equal(out[~MASK], 0)
+  for gradient, flag in zip(gradients, flags, strict=True):
+    np.testing.assert_array_equal(jnp.where(flag, 0, gradient), 0)
+
+
+def test_permuted_particles_give_permuted_results(implementation):
+  q, k, v, bias = inputs(jnp.float32)
+  order = np.random.default_rng(3).permutation(N)
+  out = pair_attention(q, k, v, bias, MASK, implementation=implementation)
+  permuted = pair_attention(
+    *(x[:, order] for x in (q, k, v)),
+    bias[:, :, order][..., order],
+    MASK[:, order],  # with holes
+    implementation=implementation,
+  )
+  np.testing.assert_allclose(permuted, out[:, order], atol=2e-6)
+
+
+def with_gradients(arrays, lengths, run):
+  """Result of `run` and gradients of all arguments, for a random cotangent."""
+  cotangent = np.random.default_rng(2).normal(size=arrays[0].shape)
+
+  def loss(*arrays):
+    out = run(*arrays, lengths)
+    return jnp.sum(out.astype(jnp.float64) * cotangent), out
+
+  (_, out), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))(
+    *arrays
+  )
+  return out, gradients
+
+
+SIZES = [1, 16, 17, 31, 100, 128, 200, 256]
+TOLERANCES = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2e-2}
+QUICK = {("float64", n) for n in (1, 17, 128, 200)} | {("float32", 100), ("bfloat16", 100)}
+CASES = [
+  pytest.param(dtype, n, marks=() if (dtype, n) in QUICK else pytest.mark.slow)
+  for dtype in TOLERANCES
+  for n in SIZES
+]
+
+
+@pytest.mark.parametrize("dtype, n", CASES)
+def test_kernels_equal_the_reference_in_float64(x64, kernel, dtype, n):
+  """Results and all gradients, for an empty event, a full one and one in between."""
+  if kernel == "triton" and dtype == "float64":
+    pytest.skip("a GPU kernel is for float32 and less")
+  heads, width = 2, 8 if n % 2 else 20
+  rng = np.random.default_rng(n)
+  shapes = [(3, n, heads, width)] * 3 + [(3, heads, n, n)]
+  arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
+  lengths = jnp.asarray([0, n, rng.integers(1, n + 1)], jnp.int32)
+
+  def ours(*arrays):
+    *arrays, lengths = arrays
+    return pair_attention(*arrays, lengths=lengths, implementation=kernel)
+
+  def true(q, k, v, bias, lengths):
+    mask = jnp.arange(n) < lengths[:, None]
+    return reference.pair_attention(q, k, v, bias, mask, mask, width**-0.5)
+
+  wide = [x.astype(jnp.float64) for x in arrays]
+  got = with_gradients(arrays, lengths, ours)
+  assert all(x.dtype == dtype for x in jax.tree.leaves(got))
+  assert_close(got, with_gradients(wide, lengths, true), TOLERANCES[dtype])
+
+
+def test_attention_between_sets_and_without_bias(x64, kernel):
+  """N != M, a mask with holes, no bias."""
+  rng = np.random.default_rng(0)
+  q, k, v = (jnp.asarray(rng.normal(size=(2, n, 3, 8))) for n in (5, 40, 40))
+  mask = jnp.asarray(rng.random((2, 40)) < 0.5)
+
+  def run(name):
+    def loss(q, k, v):
+      return jnp.sum(jnp.sin(pair_attention(q, k, v, mask=mask, implementation=name)))
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v)
+
+  assert_close(run(kernel), run("xla"), 1e-12)
+
+
+def deep(q, k, v, bias, name, layers=8, share=True):
+  """Attention again and again, with one bias; returns a number."""
+  x = q
+  for _ in range(layers):
+    if share:
+      x, bias = pair_attention(x, k, v, bias, lengths=LENGTHS, share_bias=True, implementation=name)
+    else:
+      x = pair_attention(x, k, v, bias, lengths=LENGTHS, implementation=name)
+  return jnp.sum(jnp.sin(x))
+
+
+def test_shared_bias_gradient_is_the_sum_over_layers(x64, every_implementation):
+  arrays = inputs(jnp.float64)
+  shared = jax.jit(jax.grad(lambda *a: deep(*a, every_implementation), argnums=(0, 1, 2, 3)))
+  separate = jax.jit(jax.grad(lambda *a: deep(*a, "xla", share=False), argnums=(0, 1, 2, 3)))
+  assert_close(shared(*arrays), separate(*arrays), 1e-12)
+
+
+def test_transformations(kernel):
+  """jit, vmap, checkpoint and shard_map change nothing, and results repeat bit by bit."""
+  arrays = inputs(jnp.float32)
+
+  def loss(q, k, v, bias, lengths=LENGTHS):
+    out = pair_attention(q, k, v, bias, lengths=lengths, implementation=kernel)
+    return jnp.sum(jnp.sin(out))
+
+  gradient = jax.grad(loss, argnums=(0, 1, 2, 3))
+  plain = jax.jit(gradient)(*arrays)
+  jax.tree.map(np.testing.assert_array_equal, jax.jit(gradient)(*arrays), plain)
+  assert_close(gradient(*arrays), plain, 1e-6)
+  again = jax.jit(jax.grad(jax.checkpoint(loss), argnums=(0, 1, 2, 3)))
+  assert_close(again(*arrays), plain, 1e-6)
+
+  events = [x[:, None] for x in (*arrays, jnp.asarray(LENGTHS))]
+  each = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1, 2, 3))))(*events)
+  assert_close([x[:, 0] for x in each], plain, 1e-6)
+
+  mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  split = jax.sharding.PartitionSpec("data")
+  mapped = jax.shard_map(
+    jax.grad(loss, argnums=(0, 1, 2, 3)),
+    mesh=mesh,
+    in_specs=split,
+    out_specs=split,
+    check_vma=False,  # Pallas' interpreters do not keep track of it
+  )
+  assert_close(jax.jit(mapped)(*arrays, jnp.asarray(LENGTHS)), plain, 1e-6)
+
+
 def test_unknown_implementation_names_the_known_ones():
   with pytest.raises(ValueError, match=r"'xlaa'.*'xla'"):
     pair_attention(*inputs(jnp.float32), MASK, implementation="xlaa")
@@ -108,3 +253,29 @@ def test_wrong_shapes_say_what_was_expected():
     pair_attention(q, k, v, bias[:, :1], MASK)
   with pytest.raises(ValueError, match="mask has shape"):
     pair_attention(q, k, v, bias, MASK[:, :-1])
+
+
+def test_what_an_implementation_cannot_do_is_said(x64):
+  q, k, v, bias = inputs(jnp.float32)
+  with pytest.raises(NotImplementedError, match=r"'triton' runs on NVIDIA GPUs.*for 'cpu'"):
+    pair_attention(q, k, v, bias, MASK, implementation="triton")
+  many = jnp.zeros((1, 600, 1, 8), jnp.float32)
+  with pytest.raises(NotImplementedError, match="takes up to 512 particles, got 600"):
+    pair_attention(many, many, many, implementation="interpret")
+  wide = jnp.zeros((1, 40, 1, 72), jnp.float32)
+  with pytest.raises(NotImplementedError, match="widths up to 64, got 72"):
+    pair_attention(wide, wide, wide, implementation="interpret")
+  with pytest.raises(NotImplementedError, match=r"takes bfloat16.* got float64"):
+    pair_attention(*inputs(jnp.float64), MASK, implementation="triton")
+  # None takes one that can.
+  assert pair_attention(many, many, many).shape == many.shape
+
+
+def test_lengths_that_do_not_fit_are_errors():
+  q, k, v, bias = inputs(jnp.float32)
+  with pytest.raises(ValueError, match=r"disagree: event 1 has length 2, .* in slot 2"):
+    pair_attention(q, k, v, bias, MASK, lengths=np.array([6, 2, 1, 0]))
+  with pytest.raises(ValueError, match=r"lengths\[0\] is 7, expected 0 to N = 6"):
+    pair_attention(q, k, v, bias, lengths=np.array([7, 2, 1, 0]))
+  with pytest.raises(ValueError, match="beside lengths"):
+    pair_attention(q, k[:, :4], v[:, :4], lengths=LENGTHS)

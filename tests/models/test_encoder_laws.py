@@ -198,6 +198,22 @@ def test_rematerialisation_gives_the_same_numbers(schema, sizes, batch, initiali
   assert_close(gradients(saving), gradients(plain), 2e-5)
 
 
+@pytest.mark.slow
+def test_kernels_give_the_same_numbers(schema, sizes, batch, initialise):
+  """Both kernels, the bias shared by two layers, with and without rematerialisation."""
+  options = {**sizes, "depth": 2}
+  plain = ParT(schema, implementation="xla", **options)
+  variables = initialise(plain, batch)
+
+  def gradients(encoder):
+    return jax.jit(jax.grad(lambda v: jnp.sin(encoder.apply(v, batch).tokens).sum()))(variables)
+
+  wanted = gradients(plain)
+  for remat in (False, True):
+    fused = ParT(schema, implementation="interpret", remat=remat, **options)
+    assert_close(gradients(fused), wanted, 2e-5)
+
+
 def test_dropout_is_an_option(schema, sizes, make_batch, initialise):
   batch = make_batch(lengths=(4,))
   encoder = ParT(schema, dropout=0.3, **sizes)

@@ -6,15 +6,23 @@ import jax
 import jax.numpy as jnp
 
 
-def pair_attention(q, k, v, bias, mask, scale: float) -> jax.Array:
-  """See `jetfm.kernels.pair_attention.api.pair_attention`."""
+def pair_attention(q, k, v, bias, mask, rows, scale: float, share_bias: bool = False):
+  """See `jetfm.kernels.pair_attention.api.pair_attention`; rows (B, N) are the wanted queries."""
+  shared = bias
   accumulator = jnp.promote_types(q.dtype, jnp.float32)
+  if rows is not None:
+    q = jnp.where(rows[:, :, None, None], q, 0)
+  if mask is not None:
+    # A weight of 0 removes what padding holds, unless that is not a number.
+    k, v = (jnp.where(mask[:, :, None, None], x, 0) for x in (k, v))
+    mask = mask[:, None, None, :]
+    if rows is not None:
+      mask = mask & rows[:, None, :, None]
   scores = jnp.einsum("bnhk,bmhk->bhnm", q * scale, k, preferred_element_type=accumulator)
   if bias is not None:
     scores = scores + bias
   if mask is not None:
     # Finite, because the difference of two infinities is not a number.
-    mask = mask[:, None, None, :]
     scores = jnp.where(mask, scores, jnp.finfo(accumulator).min)
   largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
   weights = jnp.exp(scores - largest)
@@ -25,4 +33,5 @@ def pair_attention(q, k, v, bias, mask, scale: float) -> jax.Array:
   mixed = jnp.einsum(
     "bhnm,bmhk->bnhk", weights.astype(v.dtype), v, preferred_element_type=accumulator
   )
-  return (mixed / total).astype(v.dtype)
+  out = (mixed / total).astype(v.dtype)
+  return (out, shared) if share_bias else out

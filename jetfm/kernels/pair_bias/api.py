@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jetfm.kernels.implementations import select
-from jetfm.kernels.pair_bias import chunked, reference
+from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
 from jetfm.typing import Array
 
-IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
-  "xla": reference.pair_bias,
-  "xla_chunked": chunked.pair_bias,
+_HERE = "jetfm.kernels.pair_bias"
+_TRITON, _TPU = f"{_HERE}.triton", f"{_HERE}.tpu"
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+  "xla": Implementation(f"{_HERE}.reference", "pair_bias"),
+  "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_bias"),
+  "triton": Implementation(_TRITON, "pair_bias", {}, "gpu", 512, SINGLE, 128),
+  "tpu": Implementation(_TPU, "pair_bias", {}, "tpu", 512, SINGLE, 128),
+  "interpret": Implementation(
+    _TRITON, "pair_bias", {"interpret": True}, None, 512, (*SINGLE, "float64"), 128
+  ),
 }
+"""'interpret' is 'triton' on any machine, slowly: for tests."""
+
+KERNELS = {"cuda": IMPLEMENTATIONS["triton"], "tpu": IMPLEMENTATIONS["tpu"]}
+ON_CPU = {"cpu": IMPLEMENTATIONS["xla_chunked"]}
+"""What None chooses on a platform, where it can; 'xla' elsewhere."""
+
+FEW_PARTICLES = 32
+"""Up to so many particles XLA is as good, and compiles faster."""
 
 
 class PairBiasWeights(NamedTuple):
@@ -62,11 +76,13 @@ def pair_bias(
     hidden: (B, N) bool, or None when nothing is hidden.
     kind: one of `PAIR_KINDS`.
     dtype: of the products and the result; None takes that of p4 and the weights together.
-    implementation: 'xla' is the reference, 'xla_chunked' the same for a CPU's cache; None chooses
-      by JAX's default backend.
+    implementation: None takes what suits the platform that the program is lowered for: the kernel
+      where it can do the call, on a CPU 'xla_chunked', elsewhere 'xla', the reference; a name of
+      `IMPLEMENTATIONS` asks for one.
 
   Returns: (B, H, N, N); symmetric for the kinds 'part' and 'invariant'.
-  Raises: ValueError for an unknown kind or implementation, or shapes that do not fit.
+  Raises: ValueError for an unknown kind or implementation, or shapes that do not fit;
+    NotImplementedError if the implementation that was asked for cannot do the call.
   """
   check_kind(kind)
   p4 = jax.lax.stop_gradient(jnp.asarray(p4))
@@ -86,7 +102,10 @@ def pair_bias(
   if hidden is not None:
     visible = visible & ~hidden
   p4 = jnp.where(visible[..., None], p4, 0)
-  if implementation is None:
-    implementation = "xla_chunked" if jax.default_backend() == "cpu" else "xla"
-  run = select("pair_bias", implementation, IMPLEMENTATIONS)
-  return run(p4, weights, mask, hidden, kind, dtype)
+  arrays, options = (p4, weights, mask, hidden), {"kind": kind, "dtype": dtype}
+  widest = max(kernel.shape[1] for kernel in weights.kernels)
+  call = {"particles": p4.shape[1], "dtype": dtype, "width": widest}
+  if implementation is not None:
+    return by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)(*arrays, **options)
+  kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
+  return by_platform(IMPLEMENTATIONS["xla"], kernels, *arrays, call=call, options=options)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jetfm.lorentz import PairMomenta, pairwise_features
 
@@ -43,8 +45,13 @@ def check_kind(kind: str) -> None:
     raise ValueError(f"no pair features '{kind}'; the nearest is '{near}' of {list(PAIR_KINDS)}")
 
 
-def features_of(i: PairMomenta, j: PairMomenta, kind: str) -> tuple[jax.Array, ...]:
+def features_of(
+  i: PairMomenta,
+  j: PairMomenta,
+  kind: str,
+  log: Callable[[jax.Array], jax.Array] = jnp.log,
+) -> tuple[jax.Array, ...]:
   """The features of a kind, not standardised, for momenta whose shapes broadcast."""
   chosen = PAIR_KINDS[kind]
-  features = pairwise_features(i, j, chosen.source)
+  features = pairwise_features(i, j, chosen.source, log)
   return tuple(features[column] for column in chosen.columns)

@@ -1,0 +1,269 @@
+"""Attention with a pair bias on NVIDIA GPUs: scores never leave the registers.
+
+Forward, one program per tile of queries, head and event walks over the keys with the online
+softmax. Backward, one program per tile of keys, head and event walks over the queries: gradients of
+its keys stay in registers, and every tile of the bias gradient is written once. No atomics: results
+repeat bit by bit. Tiles beyond an event's particles are not visited. Scores are in units of ln 2.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+from jetfm.kernels.pair_attention.gradient import Inputs, Options, attention_of
+from jetfm.kernels.pallas import (
+  LOG2E,
+  accumulator,
+  dot,
+  live_tiles,
+  padded,
+  result,
+  tiles,
+  triton_call,
+)
+
+LOWEST = -1e30
+"""A score without weight. Finite: the difference of two infinities is not a number."""
+NOBODY = 1e30
+"""Log-sum-exp of a query without keys: exp2(score - NOBODY) is 0."""
+
+
+class Tile(NamedTuple):
+  queries: int
+  keys: int
+  width: int
+  """Head width, padded."""
+
+
+class Span(NamedTuple):
+  """Rows of a tile: consecutive particles, of which `valid` ones count."""
+
+  start: jax.Array
+  index: jax.Array
+  valid: jax.Array
+
+  @property
+  def slice(self):
+    return pl.ds(self.start, self.index.shape[0])
+
+
+def _tile(inputs: Inputs, queries: int, keys: int) -> Tile:
+  (_, n, _, width), m = inputs.q.shape, inputs.k.shape[1]
+  if inputs.q.dtype.itemsize > 2 or width > 32:  # twice the registers for each number or row
+    queries, keys = min(queries, 64), min(keys, 64)
+  return Tile(min(queries, padded(n)), min(keys, padded(m)), padded(width))
+
+
+def _forward(inputs: Inputs, *, options: Options) -> tuple[jax.Array, jax.Array]:
+  tile = _tile(inputs, queries=64, keys=128)
+  events, n, heads, _ = inputs.q.shape
+  return triton_call(
+    functools.partial(_forward_kernel, scale=options.scale, tile=tile),
+    name="pair_attention_forward",
+    grid=(tiles(n, tile.queries), heads, events),
+    in_specs=(_input_specs(inputs),),
+    out_specs=(_particles(n, inputs), _per_query(n)),
+    out_shape=(
+      result(inputs.q.shape, inputs.q.dtype, inputs),
+      result((events, heads, n), accumulator(inputs.q.dtype), inputs),
+    ),
+    warps=4,
+    stages=2,
+    interpret=options.interpret,
+  )(inputs)
+
+
+def _forward_kernel(inputs, out_ref, lse_ref, *, scale: float, tile: Tile):
+  precise = accumulator(inputs.q.dtype)
+  query_end, key_end = inputs.query_end[()], inputs.key_end[()]
+  queries = _span(pl.program_id(0), tile.queries, inputs.query_mask, query_end)
+  q = _load_rows(inputs.q, queries, tile)
+
+  def visit(j, carry):
+    top, total, mixed = carry
+    keys = _span(j, tile.keys, inputs.key_mask, key_end)
+    scores = _scores(inputs, q, _load_rows(inputs.k, keys, tile), queries, keys, scale)
+    higher = jnp.maximum(top, scores.max(axis=1))
+    weights = jnp.where(keys.valid[None, :], jnp.exp2(scores - higher[:, None]), 0.0)
+    shrink = jnp.exp2(top - higher)
+    v = _load_rows(inputs.v, keys, tile)
+    mixed = mixed * shrink[:, None] + dot(weights.astype(v.dtype), v)
+    return higher, total * shrink + weights.sum(axis=1), mixed
+
+  nothing = (
+    jnp.full((tile.queries,), LOWEST, precise),
+    jnp.zeros((tile.queries,), precise),
+    jnp.zeros((tile.queries, tile.width), precise),
+  )
+  end = jnp.where(queries.start < query_end, key_end, 0)
+  top, total, mixed = jax.lax.fori_loop(jnp.int32(0), live_tiles(end, tile.keys), visit, nothing)
+  some = (total > 0) & queries.valid
+  total = jnp.where(some, total, 1.0)
+  _store_rows(out_ref, queries, jnp.where(some[:, None], mixed / total[:, None], 0.0), tile)
+  lse = jnp.where(some, top + jnp.log2(total), NOBODY)
+  triton.store(lse_ref.at[queries.slice], lse, mask=queries.index < lse_ref.shape[0])
+
+
+def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
+  tile = _tile(inputs, queries=128, keys=128)
+  q, k, v, bias = inputs[:4]
+  events, n, heads, width = q.shape
+  m = k.shape[1]
+  key_tiles = tiles(m, tile.keys)
+  # Every tile of keys has its own part of dq, summed below.
+  d_q_dtype = q.dtype if key_tiles == 1 else accumulator(q.dtype)
+  d_q_part = pl.BlockSpec((None, None, n, None, width), lambda t, h, b: (t, b, 0, h, 0))
+  everything = (inputs, out, lse, d_out, running)
+  pairs = None if bias is None else _pairs(n, m)
+  d_q, d_k, d_v, d_bias = triton_call(
+    functools.partial(_backward_kernel, scale=options.scale, tile=tile),
+    name="pair_attention_backward",
+    grid=(key_tiles, heads, events),
+    in_specs=(
+      _input_specs(inputs),
+      _particles(n, inputs),
+      _per_query(n),
+      _particles(n, inputs),
+      None if running is None else pairs,
+    ),
+    out_specs=(d_q_part, _particles(m, inputs), _particles(m, inputs), pairs),
+    out_shape=(
+      result((key_tiles, *q.shape), d_q_dtype, everything),
+      result(k.shape, k.dtype, everything),
+      result(v.shape, v.dtype, everything),
+      None if bias is None else result(bias.shape, bias.dtype, everything),
+    ),
+    warps=8,
+    aliases={} if running is None else {len(jax.tree.leaves(everything)) - 1: 3},
+    interpret=options.interpret,
+  )(*everything)
+  return d_q.sum(axis=0).astype(q.dtype), d_k, d_v, d_bias
+
+
+def _backward_kernel(
+  inputs, out_ref, lse_ref, d_out_ref, running_ref, d_q_ref, d_k_ref, d_v_ref, d_bias_ref,
+  *, scale: float, tile: Tile,
+):  # fmt: skip
+  precise = accumulator(inputs.q.dtype)
+  query_end, key_end = inputs.query_end[()], inputs.key_end[()]
+  keys = _span(pl.program_id(0), tile.keys, inputs.key_mask, key_end)
+  k, v = _load_rows(inputs.k, keys, tile), _load_rows(inputs.v, keys, tile)
+
+  def visit(i, carry):
+    d_k, d_v = carry
+    queries = _span(i, tile.queries, inputs.query_mask, query_end)
+    q, out, d_out = (_load_rows(ref, queries, tile) for ref in (inputs.q, out_ref, d_out_ref))
+    lse = triton.load(lse_ref.at[queries.slice], mask=queries.valid, other=NOBODY)
+    scores = _scores(inputs, q, k, queries, keys, scale)
+    weights = jnp.where(keys.valid[None, :], jnp.exp2(scores - lse[:, None]), 0.0)
+    # The derivative of softmax: what a weight gains, less what the normalisation takes back.
+    gain = dot(d_out, v, contract=(1, 1))
+    common = (d_out.astype(precise) * out.astype(precise)).sum(axis=1)
+    d_scores = weights * (gain - common[:, None])
+    if d_bias_ref is not None:
+      d_bias = d_scores
+      if running_ref is not None:
+        d_bias = d_bias + _load_pairs(running_ref, queries, keys).astype(precise)
+      _store_pairs(d_bias_ref, queries, keys, d_bias)
+    d_scores = d_scores.astype(q.dtype)
+    _store_rows(d_q_ref, queries, dot(d_scores, k) * scale, tile)
+    d_k = d_k + dot(d_scores, q, contract=(0, 0))
+    d_v = d_v + dot(weights.astype(d_out.dtype), d_out, contract=(0, 0))
+    return d_k, d_v
+
+  def clear(i, _):
+    queries = _span(i, tile.queries, inputs.query_mask, query_end)
+    _store_rows(d_q_ref, queries, jnp.zeros((tile.queries, tile.width), precise), tile)
+    if d_bias_ref is not None and running_ref is None:
+      _store_pairs(d_bias_ref, queries, keys, jnp.zeros((tile.queries, tile.keys), precise))
+
+  zeros = jnp.zeros((tile.keys, tile.width), precise)
+  live = live_tiles(jnp.where(keys.start < key_end, query_end, 0), tile.queries)
+  d_k, d_v = jax.lax.fori_loop(jnp.int32(0), live, visit, (zeros, zeros))
+  jax.lax.fori_loop(live, jnp.int32(tiles(inputs.q.shape[0], tile.queries)), clear, None)
+  _store_rows(d_k_ref, keys, d_k * scale, tile)
+  _store_rows(d_v_ref, keys, d_v, tile)
+
+
+pair_attention = attention_of(_forward, _backward)
+"""See `jetfm.kernels.pair_attention.api.pair_attention`."""
+
+
+def _scores(inputs, q, k, queries: Span, keys: Span, scale: float) -> jax.Array:
+  """scale q.k + bias, in units of ln 2, for a tile; `LOWEST` where there is no key."""
+  scores = dot(q, k, contract=(1, 1)) * (scale * LOG2E)
+  if inputs.bias is not None:
+    bias = _load_pairs(inputs.bias, queries, keys)
+    scores = scores + bias.astype(scores.dtype) * LOG2E
+  return jnp.where(keys.valid[None, :], scores, LOWEST)
+
+
+def _span(number, size: int, mask, end) -> Span:
+  """Tile `number` of an axis with a mask (N,), which is 0 from `end` on."""
+  start = jnp.int32(number * size)
+  index = start + jax.lax.iota(jnp.int32, size)
+  span = Span(start, index, index < end)
+  return span._replace(valid=triton.load(mask.at[span.slice], mask=span.valid, other=0) > 0)
+
+
+def _load_rows(ref, span: Span, tile: Tile) -> jax.Array:
+  """(rows, width) of a (N, K) array: 0 where a row does not count, and beyond K."""
+  where, inside = _columns(ref, span, tile)
+  return triton.load(where, mask=span.valid[:, None] & inside, other=0.0)
+
+
+def _store_rows(ref, span: Span, values, tile: Tile) -> None:
+  where, inside = _columns(ref, span, tile)
+  exists = (span.index < ref.shape[0])[:, None]
+  triton.store(where, values.astype(ref.dtype), mask=exists & inside)
+
+
+def _columns(ref, span: Span, tile: Tile):
+  inside = jax.lax.broadcasted_iota(jnp.int32, (span.index.shape[0], tile.width), 1) < ref.shape[1]
+  return ref.at[span.slice, pl.ds(jnp.int32(0), tile.width)], inside
+
+
+def _load_pairs(ref, queries: Span, keys: Span) -> jax.Array:
+  """A tile of a (N, M) array: 0 for pairs that do not count, which are not read."""
+  both = queries.valid[:, None] & keys.valid[None, :]
+  return triton.load(ref.at[queries.slice, keys.slice], mask=both, other=0.0)
+
+
+def _store_pairs(ref, queries: Span, keys: Span, values) -> None:
+  exist = (queries.index < ref.shape[0])[:, None] & (keys.index < ref.shape[1])[None, :]
+  triton.store(ref.at[queries.slice, keys.slice], values.astype(ref.dtype), mask=exist)
+
+
+def _input_specs(inputs: Inputs) -> Inputs:
+  """Blocks of one head of one event; the grid is (tiles, heads, events)."""
+  n, m = inputs.q.shape[1], inputs.k.shape[1]
+  one_number = pl.BlockSpec((None,), lambda t, h, b: (b,))
+  return Inputs(
+    q=_particles(n, inputs),
+    k=_particles(m, inputs),
+    v=_particles(m, inputs),
+    bias=None if inputs.bias is None else _pairs(n, m),
+    query_mask=pl.BlockSpec((None, n), lambda t, h, b: (b, 0)),
+    key_mask=pl.BlockSpec((None, m), lambda t, h, b: (b, 0)),
+    query_end=one_number,
+    key_end=one_number,
+  )
+
+
+def _particles(length: int, inputs: Inputs) -> pl.BlockSpec:
+  width = inputs.q.shape[-1]
+  return pl.BlockSpec((None, length, None, width), lambda t, h, b: (b, 0, h, 0))
+
+
+def _per_query(n: int) -> pl.BlockSpec:
+  return pl.BlockSpec((None, None, n), lambda t, h, b: (b, h, 0))
+
+
+def _pairs(n: int, m: int) -> pl.BlockSpec:
+  return pl.BlockSpec((None, None, n, m), lambda t, h, b: (b, h, 0, 0))

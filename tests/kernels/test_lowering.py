@@ -1,0 +1,125 @@
+"""Every kernel, forward and backward, becomes a program for a GPU and for a TPU, on any machine."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
+
+from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_attention, pair_bias
+
+B, H = 4, 8
+# platform of JAX's lowering -> of its device, a device, and how a kernel is called in the program
+TARGETS = {
+  "cuda": ("gpu", "NVIDIA H200", "__gpu$xla.gpu.triton"),
+  "tpu": ("tpu", "TPU v5e", "tpu_custom_call"),
+}
+Shape = jax.ShapeDtypeStruct
+
+
+def kernels_in(platform, function, *shapes) -> int:
+  """How many kernels the program has when it is lowered for a platform."""
+  name, kind, call = TARGETS[platform]
+  device = AbstractDevice(device_kind=kind, num_cores=None, platform=name)
+  mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+  with jax.sharding.use_abstract_mesh(mesh):
+    lowered = jax.jit(function).trace(*shapes).lower(lowering_platforms=(platform,))
+  return lowered.as_text().count(f"@{call}")
+
+
+def attention_shapes(n, dtype, width=16):
+  q = Shape((B, n, H, width), dtype)
+  return q, q, q, Shape((B, H, n, n), dtype), Shape((B,), jnp.int32)
+
+
+def two_layers(implementation):
+  def loss(q, k, v, bias, lengths):
+    options = {"lengths": lengths, "implementation": implementation}
+    x, bias = pair_attention(q, k, v, bias, share_bias=True, **options)
+    return pair_attention(x, k, v, bias, **options).astype(jnp.float32).sum()
+
+  return jax.value_and_grad(loss, argnums=(0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("platform", TARGETS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("n, width", [(17, 8), (100, 12), (128, 16), (256, 64)])
+def test_attention_lowers(platform, dtype, n, width):
+  implementation = {"cuda": "triton"}.get(platform, platform)
+  shapes = attention_shapes(n, dtype, width)
+  assert kernels_in(platform, two_layers(implementation), *shapes) == 4
+
+
+@pytest.mark.parametrize("platform", TARGETS)
+def test_attention_without_bias_lowers(platform):
+  q, *_ = attention_shapes(64, jnp.bfloat16)
+  implementation = {"cuda": "triton"}.get(platform, platform)
+
+  def loss(q):
+    return pair_attention(q, q, q, implementation=implementation).astype(jnp.float32).sum()
+
+  assert kernels_in(platform, jax.value_and_grad(loss), q) == 2
+
+
+def bias_shapes(n, kind, widths):
+  sizes = (len(PAIR_KINDS[kind].mean), *widths, H)
+  f32 = jnp.float32
+  weights = PairBiasWeights(
+    kernels=tuple(Shape(pair, f32) for pair in itertools.pairwise(sizes)),
+    biases=tuple(Shape((size,), f32) for size in sizes[1:]),
+    scales=tuple(Shape((size,), f32) for size in sizes[1:-1]),
+    hidden=Shape((H,), f32),
+  )
+  flags = Shape((B, n), bool)
+  return weights, Shape((B, n, 4), f32), flags, flags
+
+
+def bias_loss(implementation, kind, dtype):
+  def loss(weights, p4, mask, hidden):
+    bias = pair_bias(
+      p4, weights, mask, hidden, kind=kind, dtype=dtype, implementation=implementation
+    )
+    return bias.astype(jnp.float32).sum()
+
+  return jax.value_and_grad(loss)
+
+
+@pytest.mark.parametrize("platform", TARGETS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize(
+  "n, kind, widths",
+  [
+    (17, "part", (64, 64, 64)),
+    (128, "part", (64, 64, 64)),
+    (128, "lorentz_part", (64, 64, 64)),
+    (100, "invariant", (24,)),
+    (40, "part", ()),
+  ],
+)
+def test_bias_lowers(platform, dtype, n, kind, widths):
+  implementation = {"cuda": "triton"}.get(platform, platform)
+  shapes = bias_shapes(n, kind, widths)
+  assert kernels_in(platform, bias_loss(implementation, kind, dtype), *shapes) == 2
+
+
+@pytest.mark.parametrize("platform", TARGETS)
+def test_none_takes_the_kernel_of_the_platform_where_it_can(platform):
+  attention, shapes = two_layers(None), attention_shapes(64, jnp.float32)
+  assert kernels_in(platform, attention, *shapes) == 4
+  assert kernels_in(platform, attention, *attention_shapes(32, jnp.float32)) == 0
+  assert kernels_in(platform, attention, *attention_shapes(600, jnp.float32)) == 0
+  assert kernels_in(platform, bias_loss(None, "part", None), *bias_shapes(64, "part", (64,))) == 2
+  # The same trace lowers for another machine, without kernels.
+  name, kind, call = TARGETS[platform]
+  device = AbstractDevice(device_kind=kind, num_cores=None, platform=name)
+  mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+  with jax.sharding.use_abstract_mesh(mesh):
+    lowered = jax.jit(attention).trace(*shapes).lower(lowering_platforms=("cpu",))
+  assert f"@{call}" not in lowered.as_text()
+
+
+def test_named_kernels_know_the_target():
+  """Asking for a GPU's kernel in a program for a TPU is an error, said when it is traced."""
+  with pytest.raises(NotImplementedError, match="this program is for 'tpu'"):
+    kernels_in("tpu", two_layers("triton"), *attention_shapes(64, jnp.float32))

@@ -1,0 +1,60 @@
+"""Kernels on several devices: each takes its own events, and none is moved."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tests.kernels.conftest import assert_close
+from tests.kernels.test_pair_bias import momenta, weights
+from tests.processes import ROOT
+
+DEVICES = 2
+
+
+def check() -> None:
+  """Gradients of both kernels on all devices equal those on one; runs in a fresh process."""
+  from jetfm.kernels import pair_attention, pair_bias
+
+  assert jax.device_count() == DEVICES
+  rng = np.random.default_rng(0)
+  n, heads = 6, 3
+  q, k, v = (jnp.asarray(rng.normal(size=(4, n, heads, 8)), jnp.float32) for _ in range(3))
+  p4 = jnp.asarray(momenta(np.float32, shape=(4, n)))
+  w = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights("part", widths=(8,)))
+  mask = jnp.arange(n) < jnp.asarray([6, 2, 0, 3])[:, None]
+
+  def loss(w, q, k, v, p4, mask):
+    bias = pair_bias(p4, w, mask, implementation="interpret")
+    options = {"lengths": mask.sum(axis=1), "implementation": "interpret"}
+    x, bias = pair_attention(q, k, v, bias, share_bias=True, **options)
+    return jnp.sum(jnp.sin(pair_attention(x, k, v, bias, **options)))
+
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))
+  alone = gradient(w, q, k, v, p4, mask)
+  mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  split = [
+    jax.device_put(x, NamedSharding(mesh, PartitionSpec("data"))) for x in (q, k, v, p4, mask)
+  ]
+  w = jax.device_put(w, NamedSharding(mesh, PartitionSpec()))
+  compiled = gradient.lower(w, *split).compile()
+  together = compiled(w, *split)
+  assert_close(together, alone, 1e-5)
+  assert together[1].sharding.spec[0] == "data"
+  program = compiled.as_text()
+  assert "all-gather" not in program
+  assert "all-reduce" in program  # of the weights' gradients
+
+
+def test_events_stay_on_their_devices():
+  flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
+  code = "from tests.kernels import test_partition; test_partition.check()"
+  environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+  result = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+  assert result.returncode == 0, result.stderr
