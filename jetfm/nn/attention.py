@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -28,11 +30,17 @@ class _Residual(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: jax.Array, mixed: jax.Array, deterministic: bool) -> jax.Array:
+  def __call__(
+    self,
+    x: jax.Array,
+    mixed: jax.Array,
+    deterministic: bool,
+    condition: jax.Array | None = None,
+  ) -> jax.Array:
     width, heads = x.shape[-1], mixed.shape[-2]
 
-    def norm(name: str) -> LayerNorm:
-      return LayerNorm(dtype=self.dtype, name=name)
+    def norm(name: str) -> Callable[[jax.Array], jax.Array]:
+      return functools.partial(LayerNorm(dtype=self.dtype, name=name), condition=condition)
 
     def linear(features: int, name: str) -> nn.Dense:
       return nn.Dense(features, dtype=self.dtype, name=name)
@@ -61,7 +69,8 @@ class AttentionBlock(nn.Module):
 
       x = x + LN(W_o [c_h Attention_h(LN(x), bias_h)]);   x = w * x + W_2 LN(GELU(W_1 LN(x)))
 
-  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N) -> (B, N, D).
+  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N) -> (B, N, D); condition (B, C) of
+  all four norms, or None.
   Raises: ValueError if D is not a multiple of the heads.
   Source: arXiv:2202.03772; weaver-core scales heads after W_o, here before it, as in NormFormer.
   """
@@ -79,10 +88,11 @@ class AttentionBlock(nn.Module):
     bias: jax.Array | None,
     mask: jax.Array | None,
     deterministic: bool = True,
+    condition: jax.Array | None = None,
   ) -> jax.Array:
     width = x.shape[-1]
     _check_heads(width, self.heads)
-    y = LayerNorm(dtype=self.dtype, name="norm_in")(x)
+    y = LayerNorm(dtype=self.dtype, name="norm_in")(x, condition)
     qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
     q, k, v = (
       part.reshape(*x.shape[:-1], self.heads, width // self.heads)  # (B, N, H, K)
@@ -90,7 +100,7 @@ class AttentionBlock(nn.Module):
     )
     mixed = pair_attention(q, k, v, bias, mask, implementation=self.implementation)
     return _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
-      x, mixed, deterministic
+      x, mixed, deterministic, condition
     )
 
 

@@ -65,7 +65,7 @@ def pair_bias(
     implementation: 'xla' is the reference, 'xla_chunked' the same for a CPU's cache; None chooses
       by JAX's default backend.
 
-  Returns: (B, H, N, N); symmetric for the kinds 'part' and 'invariant'.
+  Returns: (B, H, N, N); symmetric for all kinds but 'lorentz_part'.
   Raises: ValueError for an unknown kind or implementation, or shapes that do not fit.
   """
   check_kind(kind)
