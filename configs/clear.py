@@ -3,7 +3,7 @@
   python -m launch.train --config=configs/clear.py:base --workdir=runs/clear \\
       --config.data.directory=datasets/jpsi
 
-Variants: `base` (D 128, 8 heads, 6 self-attention and 2 class-attention blocks, about 1.8 M
+Variants: `base` (D 128, 8 heads, 6 self-attention and 2 class-attention blocks, about 1.9 M
 parameters); `tiny` runs in minutes on a laptop. One stage alone, from another run's encoder:
 
   python -m launch.train --config=configs/clear.py:base --workdir=runs/probe \\

@@ -10,20 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jetfm.nn.mlp import Embed
+from jetfm.nn.mlp import MLP
 from jetfm.schema import Schema
 
 
 class GroupEmbed(nn.Module):
   """Standardised features -> one token for each object, from all of its detector groups.
 
-      e_g = Embed_g(features of g)   where g measured the object,
+      e_g = MLP_g(features of g)     where g measured the object,
             missing_g                where it did not,
             hidden_g                 where its measurement is hidden;
       token = W [e_1 | e_2 | ...] + b     (combine 'concatenate'),     or sum_g e_g     ('sum')
 
-  What is stored for a missing or a hidden measurement changes no bit of the token, and gets a
-  gradient of exactly 0.
+  There is no norm before the networks: over the one or two columns of a small group it would leave
+  nothing but a sign. What is stored for a missing or a hidden measurement changes no bit of the
+  token, and gets a gradient of exactly 0.
 
   Shapes: columns (B, N, schema.width) of `StandardiseInputs`, measured and hidden (B, N, G) ->
   (B, N, widths[-1]).
@@ -47,7 +48,7 @@ class GroupEmbed(nn.Module):
       here = measured[..., index, None] & ~hidden[..., index, None]
       # Zero before the network, as 0 times NaN is NaN in a gradient.
       own = jnp.where(here, columns[..., group_columns(self.schema, group)], 0)
-      own = Embed(self.widths, self.dtype, name=f"group_{group}")(own)
+      own = MLP(self.widths, dtype=self.dtype, name=f"group_{group}")(own)
       learned = [
         self.param(f"{name}_{group}", nn.initializers.normal(0.02), (width,)).astype(own.dtype)
         for name in ("missing", "mask_token")

@@ -11,7 +11,7 @@ import pytest
 from jetfm.models import Clear, event_counts
 from jetfm.models.encoders import make_encoder
 from jetfm.schema import Schema
-from tests.jpsi import event_schema, group_of, make_events
+from tests.jpsi import column, event_schema, group_of, make_events
 
 SIZES = {
   "width": 16,
@@ -66,6 +66,21 @@ def test_missing_measurements_and_padding_change_no_bit(batch, value):
   p4 = np.where(batch.mask[..., None], batch.p4, np.float32(value))
   features = np.where(missing, np.float32(value), batch.features)
   same(batch, batch.replace(p4=p4, features=features))
+
+
+@pytest.mark.parametrize("name", event_schema().stored)
+def test_every_measurement_is_seen(batch, name):
+  """Also one that is alone in its group, and by its size."""
+  feature = event_schema().features[column(name)]
+  old = batch.features[..., column(name)]
+  features = batch.features.copy()
+  features[..., column(name)] = new = 0.5 * old + 1
+  inputs = [np.asarray(feature.forward(x)).reshape(*old.shape, -1) for x in (old, new)]
+  other = (inputs[0] != inputs[1]).any(axis=-1)
+  measured = (batch.present & batch.mask[..., None])[..., group_of(name)]
+  assert (measured & other).sum() > 2
+  moved = np.abs(outputs(batch.replace(features=features))[0] - outputs(batch)[0]).max(axis=-1)
+  assert moved[measured & other].min() > 1e-5
 
 
 def hide(batch, group, whole):

@@ -250,7 +250,7 @@ def test_jet_encoders_refuse_hidden_groups():
 GOALS = {
   "masked_features": lambda first, last: last < first - 1.0,  # nats per measurement
   "supervised_contrastive": lambda first, last: last < first - 0.8,
-  "view_contrastive": lambda first, last: last < 0.1 * first,
+  "view_contrastive": lambda first, last: last < first - 2.0,  # floor: 126 negatives on a sphere
   "classification": lambda first, last: last < 0.05,
 }
 
