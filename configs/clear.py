@@ -52,7 +52,7 @@ def get_config(variant="base"):
   config.data = ConfigDict(
     {
       "directory": "",
-      "inputs": "event",
+      "inputs": "bes",
       "lengths": (8, 16, 32) if tiny else (8, 12, 16, 24, 40),
       "batch_size": 128 if tiny else 1024,
       "eval_batch_size": 128 if tiny else 1024,

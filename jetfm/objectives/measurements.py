@@ -67,20 +67,18 @@ class HybridLikelihood:
     Of a categorical feature 1 where the most probable category is wrong, else 0; of the others the
     squared error of the expectation on the scale of the network's inputs.
     """
-    guesses = self.mean(raw, mean, std)
     columns = []
     for index, (part, own) in enumerate(zip(self.parts, self.split(raw), strict=True)):
+      true = self._scaled(index, values, mean, std)
       if isinstance(part, Categorical):
-        wrong = own.argmax(axis=-1) != part.category(self._scaled(index, values, mean, std))
-        columns.append(wrong.astype(guesses.dtype))
+        columns.append((own.argmax(axis=-1) != part.category(true)).astype(true.dtype))
         continue
-      feature, place = self.schema.features[index], (mean[index], std[index])
-      off = feature.forward(guesses[..., index], *place) - feature.forward(
-        jnp.asarray(values)[..., index], *place
-      )
-      if isinstance(part, Angle):
-        off = 2 * jnp.sin(off / 2)
-      columns.append(off**2)
+      guess = part.mean(own)
+      if part.physical:
+        feature, place = self.schema.features[index], (mean[index], std[index])
+        guess, true = feature.forward(guess, *place), feature.forward(true, *place)
+      off = guess - true
+      columns.append((2 * jnp.sin(off / 2) if isinstance(part, Angle) else off) ** 2)
     return jnp.stack(columns, axis=-1)
 
   def sample(self, key: jax.Array, raw: Array, mean: Array, std: Array) -> jax.Array:

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 
+import jax
 import pytest
 
+import jetfm.train as jetfm_train
 from launch import cli, train
+from launch.plan import read_plan
 from tests.jpsi import event_schema, make_events
 
 CONFIG = "configs/clear.py:tiny"
@@ -76,6 +79,24 @@ def test_all_strategies(tmp_path, monkeypatch, capsys):
   for stage, lines in logs.items():
     assert not any(line.get("nonfinite") for line in lines), stage
   assert any("log_variance" in key for line in logs["multi_task"] for key in line)
+
+
+@pytest.mark.parametrize("strategy", jetfm_train.STRATEGIES)
+def test_strategies_cover_every_parameter(tmp_path, strategy):
+  """And class attention is what [B] trains of the encoder, beside the head."""
+  plan = read_plan(config(tmp_path))
+  tasks = plan.stages[2].tasks
+  model, made, _ = jetfm_train.build_model(
+    jetfm_train.describe_model(event_schema(), plan.encoder, tasks)
+  )
+  views = {"classification": made["classification"].views(None, make_events((2,), 2), True)}
+  params = jax.eval_shape(model.init, jax.random.key(0), views)["params"]
+  labels = jetfm_train.label(params, jetfm_train.make_strategy(strategy, plan.encoder["depth"]))
+  trained = {name for name, x in labels["encoder"].items() if set(jax.tree.leaves(x)) != {"frozen"}}
+  of_class = {name for name in params["encoder"] if name.startswith("class_")}
+  assert trained >= of_class or strategy == "frozen"
+  assert (trained == of_class) == (strategy == "class_attention")
+  assert bool(trained) == (strategy != "frozen")
 
 
 def test_balance_must_exist(tmp_path):
