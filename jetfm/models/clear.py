@@ -48,17 +48,15 @@ class Clear(Encoder):
 
   @nn.compact
   def __call__(self, batch: Batch, *, deterministic: bool = True) -> Encoded:
-    visible = enter(dataclasses.replace(batch, hidden_groups=None), self.frame)
-    hidden = jnp.zeros_like(visible.present)
+    hidden = jnp.zeros_like(batch.present)
     if batch.hidden_groups is not None:
-      hidden = visible.present & batch.hidden_groups
-    momentum = visible.seen & ~hidden.any(axis=-1)  # of which nothing is hidden
-    hidden |= visible.present & self._derived_groups() & ~momentum[..., None]
-    visible = dataclasses.replace(
-      visible,
-      lab=jnp.where(momentum[..., None], visible.lab, 0),
-      p4=jnp.where(momentum[..., None], visible.p4, 0),
-    )
+      hidden = batch.mask[..., None] & batch.present & batch.hidden_groups
+    partly = hidden.any(axis=-1)
+    p4 = jnp.where(partly[..., None], 0, batch.p4)  # before a frame is made from it
+    visible = enter(dataclasses.replace(batch, p4=p4, hidden_groups=None), self.frame)
+    momentum = visible.seen & ~partly
+    hidden = hidden | (self._derived_groups() & ~momentum[..., None])
+    hidden = visible.present & hidden
     columns = StandardiseInputs(self.schema, name="standardise")(
       visible.lab, visible.features, visible.present & ~hidden, visible.seen
     )
