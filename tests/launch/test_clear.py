@@ -12,7 +12,7 @@ from launch.plan import read_plan
 from tests.jpsi import event_schema, make_events
 
 CONFIG = "configs/clear.py:tiny"
-STAGES = ("pretrain", "probe_2", "class_attention", "two_stage", "multi_task")
+STAGES = ("pretrain", "class_attention", "two_stage", "multi_task")
 SMALL = {
   "encoder.width": 8,
   "encoder.depth": 1,
@@ -69,7 +69,7 @@ def test_all_strategies(tmp_path, monkeypatch, capsys):
   assert train.main(config(tmp_path)) == 0
   said = capsys.readouterr().err
   assert "two_stage: starts from " + str(tmp_path / "class_attention") in said
-  assert f"probe_2: starts from {tmp_path / 'pretrain'}" in said
+  assert f"multi_task: starts from {tmp_path / 'pretrain'}" in said
   logs = {
     stage: [
       json.loads(line) for line in (tmp_path / stage / "metrics.jsonl").read_text().splitlines()
@@ -85,7 +85,7 @@ def test_all_strategies(tmp_path, monkeypatch, capsys):
 def test_strategies_cover_every_parameter(tmp_path, strategy):
   """And class attention is what [B] trains of the encoder, beside the head."""
   plan = read_plan(config(tmp_path))
-  tasks = plan.stages[2].tasks
+  tasks = plan.stages[1].tasks
   model, made, _ = jetfm_train.build_model(
     jetfm_train.describe_model(event_schema(), plan.encoder, tasks)
   )
