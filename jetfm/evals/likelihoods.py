@@ -52,29 +52,24 @@ def propose_likelihood(values: np.ndarray) -> Proposal:
   x = _checked(values)
   distinct, zeros = len(np.unique(x)), float((x == 0).mean())
   rest = x[x != 0]
-  about = {
-    "modes": len(peaks(rest)) if len(rest) > 1 else 1,
-    "zeros": zeros,
-    "skewness": _moment(rest, 3),
-    "distinct": distinct,
-  }
+  modes, skewness = len(peaks(rest)) if len(rest) > 1 else 1, _moment(rest, 3)
 
   def proposal(likelihood: str, why: str) -> Proposal:
-    return Proposal(likelihood, why, **about)
+    return Proposal(likelihood, why, modes, zeros, skewness, distinct)
 
   if distinct <= FEW_VALUES:
     return proposal("categorical", f"{distinct} different values")
   if zeros > SPIKE and (rest > 0).all():
     return proposal("zero_inflated_lognormal", f"{zeros:.0%} are zero, the others positive")
-  if about["modes"] > 1:
-    return proposal("gaussian_mixture", f"{about['modes']} peaks")
-  if (x > 0).all() and about["skewness"] > SKEW:
+  if modes > 1:
+    return proposal("gaussian_mixture", f"{modes} peaks")
+  if (x > 0).all() and skewness > SKEW:
     of_log = _moment(np.log(x), 3)
-    if abs(of_log) < 0.5 * about["skewness"]:
-      why = f"positive, skewness {about['skewness']:.1f}, of the logarithm {of_log:.1f}"
+    if abs(of_log) < 0.5 * skewness:
+      why = f"positive, skewness {skewness:.1f}, of the logarithm {of_log:.1f}"
       return proposal("zero_inflated_lognormal", why)
-  if abs(about["skewness"]) > SKEW or _moment(x, 4) > TAILS:
-    why = f"one peak, skewness {about['skewness']:.1f}, excess kurtosis {_moment(x, 4):.1f}"
+  if abs(skewness) > SKEW or _moment(x, 4) > TAILS:
+    why = f"one peak, skewness {skewness:.1f}, excess kurtosis {_moment(x, 4):.1f}"
     return proposal("gaussian_mixture", why)
   return proposal("mse", "one peak, nearly symmetric")
 
@@ -97,9 +92,9 @@ def peaks(values: np.ndarray) -> np.ndarray:
   reach = np.arange(-_BINS, _BINS + 1) * (edges[1] - edges[0]) / width
   density = np.convolve(counts, np.exp(-0.5 * reach**2), "full")
   density = density[_BINS : 2 * _BINS]
-  inner = (density[1:-1] > density[:-2]) & (density[1:-1] >= density[2:])
+  inner = np.flatnonzero((density[1:-1] > density[:-2]) & (density[1:-1] >= density[2:])) + 1
   found: list[int] = []
-  for candidate in sorted(np.flatnonzero(inner) + 1, key=lambda i: -density[i]):
+  for candidate in inner[np.argsort(-density[inner], kind="stable")]:
     between = [density[min(candidate, i) : max(candidate, i) + 1].min() for i in found]
     if density[candidate] > 0.05 * density.max() and all(
       valley < VALLEY * density[candidate] for valley in between

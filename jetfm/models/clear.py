@@ -48,9 +48,9 @@ class Clear(Encoder):
 
   @nn.compact
   def __call__(self, batch: Batch, *, deterministic: bool = True) -> Encoded:
-    hidden = jnp.zeros_like(batch.present)
+    hidden = jnp.zeros(batch.present.shape, bool)
     if batch.hidden_groups is not None:
-      hidden = batch.mask[..., None] & batch.present & batch.hidden_groups
+      hidden = jnp.asarray(batch.mask[..., None] & batch.present & batch.hidden_groups)
     partly = hidden.any(axis=-1)
     p4 = jnp.where(partly[..., None], 0, batch.p4)  # before a frame is made from it
     visible = enter(dataclasses.replace(batch, p4=p4, hidden_groups=None), self.frame)

@@ -69,7 +69,7 @@ def neutral(batch: Batch, schema: Schema) -> jax.Array:
   groups = [f.group for f in schema.features if f.name == TRACK[0]]
   if not groups:
     return jnp.asarray(batch.mask)
-  return batch.mask & ~batch.present[..., schema.groups.index(groups[0])]
+  return jnp.asarray(batch.mask & ~batch.present[..., schema.groups.index(groups[0])])
 
 
 def smear(batch: Batch, track: Array, shower: Array, schema: Schema) -> Batch:

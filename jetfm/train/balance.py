@@ -37,7 +37,7 @@ def with_log_variances(variables: PyTree) -> PyTree:
 
 def uncertainty_weighted(
   losses: Mapping[str, Array], weights: Mapping[str, float], heads: PyTree
-) -> tuple[jax.Array, dict[str, Array]]:
+) -> tuple[Array, dict[str, Array]]:
   """sum_t w_t (exp(-s_t) L_t + s_t), and the learned s_t, for the parameters `heads`.
 
   s = LARGEST tanh(raw / LARGEST) of the parameter. Where losses are noisy, s grows and they count
@@ -45,7 +45,7 @@ def uncertainty_weighted(
   Raises: ValueError for a model without these parameters.
   """
   total: Array = jnp.zeros(())
-  learned = {}
+  learned: dict[str, Array] = {}
   for task, loss in losses.items():
     if LOG_VARIANCE not in heads[task]:
       raise ValueError(
