@@ -185,6 +185,7 @@ def edges():
 @pytest.mark.parametrize("dtype", (None, jnp.bfloat16))
 def test_edges_are_finite(dtype):
   _, module, variables = encoder(dtype=dtype)
+  module = dataclasses.replace(module, remat=dtype is not None)
 
   @jax.jit
   @jax.value_and_grad
