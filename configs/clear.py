@@ -53,7 +53,7 @@ def get_config(variant="base"):
     {
       "directory": "",
       "inputs": "bes",
-      "lengths": (8, 16, 32) if tiny else (8, 12, 16, 24, 32),
+      "lengths": (8, 24) if tiny else (4, 6, 8, 12, 16, 24),
       "batch_size": 128 if tiny else 1024,
       "eval_batch_size": 128 if tiny else 1024,
       "eval_events": 2_000 if tiny else 100_000,
