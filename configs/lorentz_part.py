@@ -22,9 +22,10 @@ data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. 
 encoder       kind: lorentz_part or part; the rest are attributes of its class.
 stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
               Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
-              partial (last `last_blocks` blocks and what follows), differential (learning
-              rates fall by `rate_decay` per block), class_attention. init_from: a stage of this
-              run, a folder of checkpoints, or '' for a fresh start; rename and fresh: its rules
+              partial (last `last_blocks` blocks and what follows), differential (learning rates
+              fall by `rate_decay` per block), class_attention. balance of several tasks: fixed,
+              uncertainty or gradient_norm (jetfm/train/balance.py). init_from: a stage of this run,
+              a folder of checkpoints, or '' for a fresh start; rename and fresh: its rules
               (jetfm/train). augment: rotate_phi, flip_eta. accumulate: global batches per step.
               remat: keep only one length group's activations in memory. patience: evaluations
               without improvement of `monitor` before the stage ends, 0 for never; monitor_mode:
@@ -152,6 +153,7 @@ def _stage(
       "strategy": strategy,
       "last_blocks": 1 if tiny else 2,
       "rate_decay": 0.75,
+      "balance": "fixed",
       "init_from": "" if pretrain else "pretrain",
       "rename": (("(encoder/.*)", r"\1"), ("heads/.*", "")),
       "fresh": ("heads/.*",),

@@ -45,6 +45,9 @@ class Batch:
   hidden_rank: Array | None = None
   """(B, N) int32 pT rank (0 = leading) of a particle that is hidden from the encoder, -1 where it
   is visible; None when nothing is hidden. A hidden particle's p4 and features have no meaning."""
+  hidden_groups: Array | None = None
+  """(B, N, G) bool: measurements that are hidden from the encoder though there are some (`present`
+  stays True); None when none are. Their features, and the p4 of their particle, have no meaning."""
 
   @property
   def num_events(self) -> int:

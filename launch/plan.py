@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from jetfm.train import STRATEGIES, Optimizer, Rules, Schedule
+from jetfm.train import BALANCES, STRATEGIES, Optimizer, Rules, Schedule
 from launch.cli import UserError
 
 
@@ -34,6 +34,7 @@ class StagePlan:
   strategy: str
   last_blocks: int
   rate_decay: float
+  balance: str
   init_from: str
   rules: Rules
   augment: tuple[str, ...]
@@ -97,6 +98,8 @@ def _read_stage(name: str, stage: Any, max_nonfinite: int, common: dict[str, Any
     raise UserError(f"stage.{name}.{error}") from None
   if stage.strategy not in STRATEGIES:
     raise UserError(f"stage.{name}.strategy is '{stage.strategy}', expected one of {STRATEGIES}")
+  if stage.balance not in BALANCES:
+    raise UserError(f"stage.{name}.balance is '{stage.balance}', expected one of {BALANCES}")
   if stage.monitor_mode not in ("min", "max"):
     raise UserError(f"stage.{name}.monitor_mode is '{stage.monitor_mode}', expected min or max")
   if not tasks or stage.steps < 1 or stage.accumulate < 1:
@@ -108,6 +111,7 @@ def _read_stage(name: str, stage: Any, max_nonfinite: int, common: dict[str, Any
     strategy=stage.strategy,
     last_blocks=stage.last_blocks,
     rate_decay=stage.rate_decay,
+    balance=stage.balance,
     init_from=stage.init_from,
     rules=Rules(tuple(map(tuple, stage.rename)), tuple(stage.fresh)),
     augment=tuple(stage.augment),

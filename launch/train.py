@@ -110,7 +110,7 @@ def run_stage(
 
   key = named_key(jax.random.key(plan.seed), stage.name)
   # From the first process: others may be of another kind, and round differently.
-  variables = train.from_first(lambda: _fresh(model, tasks, key, train_data, plan))
+  variables = train.from_first(lambda: _fresh(model, tasks, key, train_data, plan, stage))
   labels = train.label(variables["params"], strategy)
   optimizer = train.make_optimizer(
     stage.optimizer, stage.schedule.steps, train.trained_labels(labels), strategy.rates
@@ -130,7 +130,13 @@ def run_stage(
     _say(f"{stage.name}: starts fresh")
   _say(_sizes(state, labels))
 
-  options: dict[str, Any] = {"augment": augment, "remat": stage.remat, "mesh": mesh, "rate": rate}
+  options: dict[str, Any] = {
+    "augment": augment,
+    "remat": stage.remat,
+    "mesh": mesh,
+    "rate": rate,
+    "balance": stage.balance,
+  }
   train.run_stage(
     train.Stage(
       name=stage.name,
@@ -176,7 +182,9 @@ def _iterators(plan: Plan, stage: StagePlan, train_data: JetDataset, valid_data:
   return batches, validation
 
 
-def _fresh(model, tasks, key: jax.Array, data: JetDataset, plan: Plan) -> dict[str, Any]:
+def _fresh(
+  model, tasks, key: jax.Array, data: JetDataset, plan: Plan, stage: StagePlan
+) -> dict[str, Any]:
   """First variables. Their shapes depend on the schema, not on the events they are made from."""
   # Of few blocks: with batches this small, the order of a whole data set takes gigabytes.
   few = dataclasses.replace(data, blocks=tuple(blocks[:1] for blocks in data.blocks))
@@ -185,7 +193,10 @@ def _fresh(model, tasks, key: jax.Array, data: JetDataset, plan: Plan) -> dict[s
     name: task.views(key, jax.tree.map(lambda x: x[:1], events), True)
     for name, task in tasks.items()
   }
-  return jax.device_get(jax.jit(model.init)(key, views))
+  variables = jax.jit(model.init)(key, views)
+  if stage.balance == "uncertainty":
+    variables = train.with_log_variances(variables)
+  return jax.device_get(variables)
 
 
 def _source(plan: Plan, stage: StagePlan) -> pathlib.Path:

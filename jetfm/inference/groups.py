@@ -96,7 +96,7 @@ def _take(batch: Batch, index: np.ndarray, length: int, schema: Schema) -> Batch
 
 
 def _join(groups: Sequence[Group]) -> Group:
-  fields = [field for field in vars(groups[0].batch) if field != "hidden_rank"]
+  fields = [field for field, value in vars(groups[0].batch).items() if value is not None]
   arrays = {f: np.concatenate([getattr(g.batch, f) for g in groups]) for f in fields}
   return Group(np.concatenate([g.places for g in groups]), Batch(**arrays))
 
@@ -111,7 +111,7 @@ def _check(batch: Batch, schema: Schema, longest: int) -> None:
         f"the batch has {got} {what}, the checkpoint's input set '{schema.name}' has "
         f"{len(names)}: {list(names)}. Read the data set with that input set"
       )
-  if batch.hidden_rank is not None:
+  if batch.hidden_rank is not None or batch.hidden_groups is not None:
     raise ValueError("the batch hides particles (hidden_rank): give the batch as it was read")
   if np.asarray(batch.mask)[:, longest:].any():
     count = int(np.asarray(batch.mask).sum(axis=1).max())

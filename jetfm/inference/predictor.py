@@ -280,6 +280,8 @@ class Predictor:
       )
 
     def read(variables: Any, encoded: Any, batch: Batch) -> jax.Array:
+      if name == EMBED and encoded.event is not None:
+        return encoded.event.astype(jnp.float32)
       if name == EMBED:
         return masked_mean(encoded.tokens.astype(jnp.float32), encoded.mask)
       task = self.trained.tasks[name]

@@ -29,6 +29,7 @@ PAIR_FEATURES: dict[str, tuple[str, ...]] = {
   "part": ("ln_kt", "ln_z", "ln_dr", "ln_m2"),
   "lorentz_part": ("d_eta", "d_phi", "dr", "ln_ptpt"),
   "invariant": ("ln_m2",),
+  "event": ("cos_angle", "ln_pp", "m", "ln_m2"),
 }
 """Names of the features of each kind, in order."""
 
@@ -81,6 +82,8 @@ def pairwise_features(
       d_eta = eta_i - eta_j,   d_phi = phi_i - phi_j in (-pi, pi],   dR,   ln(pT_i pT_j)
   invariant (under the whole Lorentz group, as no other of these is):
       ln m2
+  event (of e+e- collisions, where no direction is special; m = sqrt(m2) shows resonances):
+      cos_angle = p_i . p_j / (|p_i| |p_j|), 0 for a momentum of 0;   ln(|p_i| |p_j|),   m,   ln m2
 
   A kernel may give another natural logarithm, such as a faster one with fewer digits.
   Raises: ValueError for an unknown kind.
@@ -91,6 +94,15 @@ def pairwise_features(
   ln_m2 = log(jnp.maximum(m2, LOG_FLOOR))
   if kind == "invariant":
     return (ln_m2,)
+  if kind == "event":
+    squares = (i.pt**2 + i.pz**2) * (j.pt**2 + j.pz**2)
+    moving = squares > LOG_FLOOR**4
+    dot = i.px * j.px + i.py * j.py + i.pz * j.pz
+    cos = jnp.where(moving, dot * jax.lax.rsqrt(jnp.where(moving, squares, 1)), 0)
+    ln_pp = 0.5 * jnp.log(jnp.maximum(squares, LOG_FLOOR**2))
+    heavy = m2 > LOG_FLOOR
+    m = jnp.where(heavy, jnp.sqrt(jnp.where(heavy, m2, 1)), 0)
+    return jnp.clip(cos, -1, 1), ln_pp, m, ln_m2
   d_long = i.longitudinal - j.longitudinal
   d_phi = wrap_angle(i.phi - j.phi)
   dr2 = d_long**2 + d_phi**2

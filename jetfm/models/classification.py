@@ -9,12 +9,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jetfm.models.encoder import Encoded
+from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling
 
 
 class ClassificationHead(nn.Module):
   """Logits of the classes from class attention and mean pooling.
+
+  An encoder that embeds whole events by itself, such as CLEAR, needs no pooling: `layers` and
+  `heads` then play no part, and without `widths` this is a linear probe.
 
   Shapes: Encoded of B events -> (B, classes) float32.
 
@@ -34,9 +37,10 @@ class ClassificationHead(nn.Module):
 
   @nn.compact
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
-    x = Pooling(self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype, name="pooling")(
-      encoded.tokens, encoded.mask, deterministic=deterministic
+    pooling = Pooling(
+      self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype, name="pooling"
     )
+    x = event_vector(encoded, pooling, deterministic=deterministic)
     x = MLP((*self.widths, self.classes), self.dropout, self.dtype, name="output")(
       x, deterministic=deterministic
     )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm import lorentz
-from jetfm.nn import AttentionBlock, LayerNorm, PairBias
+from jetfm.nn import AttentionBlock, LayerNorm, PairBias, Pooling
 from jetfm.schema import Schema
 from jetfm.typing import Batch
 
@@ -32,6 +32,8 @@ class Encoded:
   """(B, 4, 4) the Lorentz transformation from the laboratory into the encoder's frame."""
   multivectors: jax.Array | None = None
   """(B, N, C, 16) in the encoder's frame and scale; None from an encoder without them."""
+  event: jax.Array | None = None
+  """(B, D) an embedding of the whole event; None from an encoder that leaves pooling to heads."""
 
 
 @flax.struct.dataclass
@@ -63,8 +65,14 @@ def enter(batch: Batch, frame: str) -> Visible:
 
   frame 'jet': the common frame of `jetfm.lorentz.to_jet_frame`, of the visible particles' sum;
   'lab': momenta as they are.
-  Raises: ValueError for another frame.
+  Raises: ValueError for another frame, or hidden groups: what they leave visible is for an encoder
+    that knows of them.
   """
+  if batch.hidden_groups is not None:
+    raise ValueError(
+      "the batch hides single detector groups, and this encoder has no place for that: use "
+      "encoder.kind 'clear', or a task with group_ratio 0"
+    )
   if frame not in ("jet", "lab"):
     raise ValueError(f"frame is '{frame}', expected 'jet' or 'lab'")
   hidden = rank = None
@@ -125,11 +133,22 @@ class Encoder(nn.Module):
   remat: bool = False
   implementation: str | None = None
 
-  def transform(self, tokens: jax.Array, visible: Visible, deterministic: bool) -> jax.Array:
+  def transform(
+    self,
+    tokens: jax.Array,
+    visible: Visible,
+    deterministic: bool,
+    condition: jax.Array | None = None,
+    no_momentum: jax.Array | None = None,
+  ) -> jax.Array:
     """Embedded particles (B, N, D) -> tokens (B, N, D); call it from a compact method.
 
     A hidden particle enters as one learned vector plus the code of its pT rank. Blocks are
     `block_0` .. `block_{L-1}`.
+
+    Args:
+      condition: (B, C) of the blocks' norms, or None.
+      no_momentum: (B, N) particles without pair features; None for the hidden ones.
     """
     mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
     rank_code = self.param("rank_code", nn.initializers.normal(0.02), (self.max_rank, self.width))
@@ -142,7 +161,7 @@ class Encoder(nn.Module):
     if self.pair is not None:
       bias = PairBias(
         self.heads, self.pair_widths, self.pair, self.dtype, self.implementation, name="pair_bias"
-      )(visible.p4, visible.mask, visible.hidden)
+      )(visible.p4, visible.mask, visible.hidden if no_momentum is None else no_momentum)
 
     block_class = nn.remat(AttentionBlock, static_argnums=(4, 5)) if self.remat else AttentionBlock
     for layer in range(self.depth):
@@ -153,9 +172,19 @@ class Encoder(nn.Module):
         self.dtype,
         self.implementation,
         name=f"block_{layer}",
-      )(tokens, bias, visible.mask, deterministic, True)
+      )(tokens, bias, visible.mask, deterministic, True, condition)
     tokens = LayerNorm(dtype=self.dtype, name="norm")(tokens)
     return jnp.where(visible.mask[..., None], tokens, 0)
+
+
+def event_vector(encoded: Encoded, pooling: Pooling, *, deterministic: bool) -> jax.Array:
+  """(B, D'): the encoder's own embedding of the event, or else what `pooling` makes of its tokens.
+
+  Without need of it, `pooling` gets no parameters.
+  """
+  if encoded.event is not None:
+    return encoded.event
+  return pooling(encoded.tokens, encoded.mask, deterministic=deterministic)
 
 
 def encoded(tokens: jax.Array, visible: Visible, multivectors: jax.Array | None = None) -> Encoded:

@@ -11,12 +11,13 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jetfm.models.clear import Clear
 from jetfm.models.lorentz_part import LorentzParT
 from jetfm.models.part import ParT
 from jetfm.schema import Schema
 
 ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType(
-  {"lorentz_part": LorentzParT, "part": ParT}
+  {"lorentz_part": LorentzParT, "part": ParT, "clear": Clear}
 )
 
 

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jetfm.models.encoder import Encoded
+from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling, StandardiseTargets
 from jetfm.schema import Feature
 
@@ -42,7 +42,7 @@ class RegressionHead(nn.Module):
     self.output = MLP((*self.widths, len(self.targets)), self.dropout, self.dtype)
 
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
-    x = self.pooling(encoded.tokens, encoded.mask, deterministic=deterministic)
+    x = event_vector(encoded, self.pooling, deterministic=deterministic)
     x = self.output(x, deterministic=deterministic)
     if self.is_initializing():
       self.target_scale(x)  # Linen sets up what is called: without this, no constants

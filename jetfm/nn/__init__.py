@@ -3,6 +3,7 @@
 from jetfm.nn.attention import AttentionBlock, CrossAttentionBlock
 from jetfm.nn.dropout import Dropout
 from jetfm.nn.equilinear import EquiLinear
+from jetfm.nn.groups import GroupEmbed, group_columns
 from jetfm.nn.mlp import MLP, Embed
 from jetfm.nn.multivectors import (
   REFERENCES,
@@ -22,6 +23,7 @@ __all__ = [
   "Dropout",
   "Embed",
   "EquiLinear",
+  "GroupEmbed",
   "LayerNorm",
   "MLP",
   "PairBias",
@@ -30,6 +32,7 @@ __all__ = [
   "StandardiseInputs",
   "StandardiseTargets",
   "grade_invariants",
+  "group_columns",
   "masked_mean",
   "reference_vectors",
   "signed_log",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -28,11 +30,17 @@ class _Residual(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: jax.Array, mixed: jax.Array, deterministic: bool) -> jax.Array:
+  def __call__(
+    self,
+    x: jax.Array,
+    mixed: jax.Array,
+    deterministic: bool,
+    condition: jax.Array | None = None,
+  ) -> jax.Array:
     width, heads = x.shape[-1], mixed.shape[-2]
 
-    def norm(name: str) -> LayerNorm:
-      return LayerNorm(dtype=self.dtype, name=name)
+    def norm(name: str) -> Callable[[jax.Array], jax.Array]:
+      return functools.partial(LayerNorm(dtype=self.dtype, name=name), condition=condition)
 
     def linear(features: int, name: str) -> nn.Dense:
       return nn.Dense(features, dtype=self.dtype, name=name)
@@ -64,7 +72,8 @@ class AttentionBlock(nn.Module):
   Padded slots neither attend nor are attended to. With `share_bias` the bias is also returned, to
   be given to the next block: see `jetfm.kernels.pair_attention`.
 
-  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N) -> (B, N, D), or that and the bias.
+  Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N), condition (B, C) of all four norms,
+  or None -> (B, N, D), or that and the bias.
   Raises: ValueError if D is not a multiple of the heads.
   Source: arXiv:2202.03772; weaver-core scales heads after W_o, here before it, as in NormFormer.
   """
@@ -83,10 +92,11 @@ class AttentionBlock(nn.Module):
     mask: jax.Array | None,
     deterministic: bool = True,
     share_bias: bool = False,
+    condition: jax.Array | None = None,
   ) -> Any:
     width = x.shape[-1]
     _check_heads(width, self.heads)
-    y = LayerNorm(dtype=self.dtype, name="norm_in")(x)
+    y = LayerNorm(dtype=self.dtype, name="norm_in")(x, condition)
     qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
     q, k, v = (
       part.reshape(*x.shape[:-1], self.heads, width // self.heads)  # (B, N, H, K)
@@ -103,7 +113,7 @@ class AttentionBlock(nn.Module):
       implementation=self.implementation,
     )
     x = _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
-      x, mixed, deterministic
+      x, mixed, deterministic, condition
     )
     return (x, bias) if share_bias else x
 

@@ -7,12 +7,27 @@ from jetfm.objectives.conservation import (
   mse_cosine_loss,
   residual_sums,
 )
+from jetfm.objectives.contrastive import (
+  nearest_is_positive,
+  nt_xent,
+  supervised_contrastive,
+)
 from jetfm.objectives.invariant_mass import (
   JET_SCALE,
   PARTICLE_SCALE,
   invariant_mass_loss,
   mass_residual_sums,
 )
+from jetfm.objectives.likelihoods import (
+  Angle,
+  Categorical,
+  GaussianMixture,
+  Likelihood,
+  UnitGaussian,
+  ZeroInflatedLogNormal,
+  likelihood_of,
+)
+from jetfm.objectives.measurements import HybridLikelihood
 from jetfm.objectives.sets import (
   chamfer_distance,
   existence_cross_entropy,
@@ -47,6 +62,19 @@ __all__ = [
   "existence_cross_entropy",
   "particle_distance",
   "wasserstein_1d",
+  # densities of measurements
+  "Angle",
+  "Categorical",
+  "GaussianMixture",
+  "HybridLikelihood",
+  "Likelihood",
+  "UnitGaussian",
+  "ZeroInflatedLogNormal",
+  "likelihood_of",
+  # contrastive
+  "nearest_is_positive",
+  "nt_xent",
+  "supervised_contrastive",
   # variational
   "gaussian_kl",
   "warm_up",

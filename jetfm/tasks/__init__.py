@@ -3,8 +3,11 @@
 from jetfm.tasks.augmentations import AUGMENTATIONS, make_augmentation
 from jetfm.tasks.base import PLAIN, Statistics, Task, Views, view_key
 from jetfm.tasks.classification import Classification
+from jetfm.tasks.contrastive import SupervisedContrastive, ViewContrastive
+from jetfm.tasks.distortions import Distortion
 from jetfm.tasks.generation import Generation
 from jetfm.tasks.heads import OneView, Predicted
+from jetfm.tasks.masked_features import MaskedFeatures
 from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
 from jetfm.tasks.masking import MASKINGS
@@ -19,10 +22,13 @@ __all__ = [
   "option_names",
   "Classification",
   "Generation",
+  "MaskedFeatures",
   "MaskedJet",
   "MaskedParticles",
   "Regression",
   "SuperResolution",
+  "SupervisedContrastive",
+  "ViewContrastive",
   # what a task of one's own is made of
   "PLAIN",
   "OneView",
@@ -33,6 +39,7 @@ __all__ = [
   "view_key",
   # names of options
   "AUGMENTATIONS",
+  "Distortion",
   "MASKINGS",
   "make_augmentation",
 ]

@@ -1,4 +1,4 @@
-"""Augmentations: symmetries of pp collisions, applied to a batch before its views are taken.
+"""Augmentations: symmetries of colliding beams, applied to a batch before its views are taken.
 
 Each is a true Lorentz transformation of all four-momenta of an event; whatever else the batch says
 about directions is transformed with them. Masses, pair invariants, labels and targets stay.
@@ -18,7 +18,9 @@ from jetfm.schema import Schema
 from jetfm.tasks.masking import event_noise
 from jetfm.typing import Array, Batch
 
-ODD_UNDER_ETA_FLIP = ("part_dzval", "jet_eta", "aux_genpart_eta")
+ODD_UNDER_ETA_FLIP = (
+  "part_dzval", "jet_eta", "aux_genpart_eta", "mdc_p3_pz", "vz0", "emc_z",
+)  # fmt: skip
 """Stored features and spectators that change sign when z does.
 
 d0 = (x py - y px)/pT does not: neither do the momenta and positions across the beam, nor the field
@@ -26,6 +28,10 @@ along it, which is an axial vector. deta = sign(jet eta)(eta - jet eta) has two 
 """
 AZIMUTHS = ("jet_phi", "aux_genpart_phi")
 """Stored features and spectators that are azimuths in the laboratory, in radians."""
+
+TRANSVERSE_VECTORS = (("mdc_p3_px", "mdc_p3_py"), ("emc_x", "emc_y"))
+"""Stored features that are (x, y) of a vector in the laboratory. Beams that cross at an angle and
+the crystals of a calorimeter break the symmetry of their rotation a little."""
 
 AUGMENTATIONS = ("rotate_phi", "flip_eta")
 
@@ -41,10 +47,16 @@ def rotate_phi(batch: Batch, angle: Array, schema: Schema) -> Batch:
     turned = wrap_angle(values + angle)
     return jnp.where(jnp.asarray(columns), turned, values) if any(columns) else values
 
+  columns = list(jnp.moveaxis(turn(schema.stored, batch.features, angle[:, None, None]), -1, 0))
+  for names in TRANSVERSE_VECTORS:
+    if set(names) <= set(schema.stored):
+      i, j = map(schema.stored.index, names)
+      x, y = columns[i], columns[j]
+      columns[i], columns[j] = cos * x - sin * y, sin * x + cos * y
   return dataclasses.replace(
     batch,
     p4=jnp.stack([energy, cos * px - sin * py, sin * px + cos * py, pz], axis=-1),
-    features=turn(schema.stored, batch.features, angle[:, None, None]),
+    features=jnp.stack(columns, axis=-1) if columns else batch.features,
     spectators=turn(schema.spectators, batch.spectators, angle[:, None]),
   )
 

@@ -14,7 +14,9 @@ from typing import Any
 from jetfm.schema import Schema
 from jetfm.tasks.base import Task
 from jetfm.tasks.classification import Classification
+from jetfm.tasks.contrastive import SupervisedContrastive, ViewContrastive
 from jetfm.tasks.generation import Generation
+from jetfm.tasks.masked_features import MaskedFeatures
 from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
 from jetfm.tasks.regression import Regression
@@ -28,6 +30,9 @@ TASKS: Mapping[str, type] = MappingProxyType(
     "regression": Regression,
     "generation": Generation,
     "super_resolution": SuperResolution,
+    "masked_features": MaskedFeatures,
+    "supervised_contrastive": SupervisedContrastive,
+    "view_contrastive": ViewContrastive,
   }
 )
 """The tasks of jetfm by name."""

@@ -4,6 +4,7 @@ It gets its batches as iterators and its objectives as tasks, and knows neither 
 configs.
 """
 
+from jetfm.train.balance import BALANCES, check_balance, with_log_variances
 from jetfm.train.checkpoint import (
   CannotSave,
   CheckpointError,
@@ -48,6 +49,9 @@ __all__ = [
   "make_eval_step",
   "global_statistics",
   "quotients",
+  "BALANCES",
+  "check_balance",
+  "with_log_variances",
   # optimizers and strategies
   "Optimizer",
   "make_optimizer",

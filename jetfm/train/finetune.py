@@ -15,7 +15,7 @@ TRAINED = "trained"
 STRATEGIES = ("full", "frozen", "partial", "differential", "class_attention")
 
 BEFORE_BLOCKS = ("equi_in", "embed", "mask_token", "rank_code", "pair_bias")
-AFTER_BLOCKS = ("norm", "pool_weights", "vector_weights", "projection", "equi_out")
+AFTER_BLOCKS = ("norm", "pool_weights", "vector_weights", "projection", "equi_out", r"class_\w+")
 """Names in `encoder/` that come before and after the blocks, for strategies that depend on it."""
 
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jetfm.models.foundation import FoundationModel, Variables, named_key
 from jetfm.tasks.base import Statistics, Task
+from jetfm.train.balance import balanced_gradient
 from jetfm.train.finetune import FROZEN, frozen, merge, trainable
 from jetfm.train.sharding import replicated
 from jetfm.train.state import TrainState
@@ -108,6 +109,7 @@ def make_train_step(
   remat: bool = False,
   mesh: Mesh | None = None,
   rate: optax.Schedule | None = None,
+  balance: str = "fixed",
 ) -> Callable[[TrainState, tuple[Batch, ...]], tuple[TrainState, Logs]]:
   """step(state, groups) -> (state, logs), compiled; the given state's memory is reused.
 
@@ -117,11 +119,13 @@ def make_train_step(
   total weight, and close to it for others. Gradients are computed for trained parameters only; an
   encoder without any runs without dropout. A step whose loss or gradient is not finite changes
   neither parameters nor optimizer, and counts in `state.nonfinite` until a finite one. `rate`, the
-  schedule of the learning rate, is only logged.
+  schedule of the learning rate, is only logged. `balance` says how the tasks' gradients are put
+  together, see `jetfm.train.balance`; the logged `loss` is the weighted sum with all of them.
+  Raises: ValueError for another balance.
   """
   encoder_train = any(group != FROZEN for group in jax.tree.leaves(labels["encoder"]))
 
-  def loss_of(trained, state: TrainState, groups, key):
+  def losses_of(trained, state: TrainState, groups, key):
     variables = {
       "params": merge(trained, frozen(state.params, labels)),
       "constants": state.constants,
@@ -138,17 +142,18 @@ def make_train_step(
       encoder_train=encoder_train,
       augment=augment,
     )
-    return weighted_loss(tasks, statistics, weight, state.step)
+    _, logs = weighted_loss(tasks, statistics, weight, state.step)
+    return {task.name: logs[f"{task.name}/loss"] for task, _ in tasks}, logs
 
-  gradient = jax.value_and_grad(loss_of, has_aux=True)
+  factors = {task.name: factor for task, factor in tasks}
+  gradient = balanced_gradient(losses_of, factors, balance)
 
   def step(state: TrainState, groups: tuple[Batch, ...]) -> tuple[TrainState, Logs]:
     trained = trainable(state.params, labels)
     key = jax.random.fold_in(state.key, state.step)
 
     def micro(i, batch):
-      (_, logs), grads = gradient(trained, state, batch, jax.random.fold_in(key, i))
-      return grads, logs
+      return gradient(trained, state, batch, jax.random.fold_in(key, i))
 
     if accumulate == 1:
       grads, logs = micro(0, groups)

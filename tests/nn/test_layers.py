@@ -52,6 +52,26 @@ def test_statistics_of_bfloat16_are_float32(norm):
   np.testing.assert_allclose(np.asarray(y, np.float32), exact, rtol=4e-3)
 
 
+def test_a_conditional_norm_starts_as_a_plain_one():
+  x, condition = tokens(), np.random.default_rng(1).normal(size=(B, 4)).astype(np.float32)
+  variables = initialised(LayerNorm(), x, condition)
+  plain = {"params": {k: v for k, v in variables["params"].items() if k != "condition"}}
+  np.testing.assert_array_equal(
+    LayerNorm().apply(variables, x, condition), LayerNorm().apply(plain, x)
+  )
+
+
+def test_a_condition_scales_and_shifts_its_own_event(x64):
+  x, condition = tokens(dtype=np.float64), np.random.default_rng(1).normal(size=(B, 4))
+  params = initialised(LayerNorm(), x, condition)["params"]
+  kernel = np.random.default_rng(2).normal(size=(4, 2 * D))
+  params = params | {"condition": {"kernel": kernel, "bias": params["condition"]["bias"]}}
+  found = LayerNorm().apply({"params": params}, x, condition)
+  scale, shift = np.split(condition @ kernel, 2, axis=-1)
+  plain = LayerNorm().apply({"params": {"scale": np.ones(D), "bias": np.zeros(D)}}, x)
+  np.testing.assert_allclose(found, plain * (1 + scale[:, None]) + shift[:, None], rtol=1e-10)
+
+
 def test_attention_block_permutes_and_ignores_padding():
   x, bias = tokens(), np.random.default_rng(1).normal(size=(B, H, N, N)).astype(np.float32)
   block = AttentionBlock(H)

@@ -69,6 +69,10 @@ SMALL = {
     "particles": 24,
     "head_options": {"layers": 1, "heads": 2},
   },
+  # Jets have no encoder that could hide single groups.
+  "masked_features": {"object_ratio": 0.3, "group_ratio": 0.0, "head_options": {"widths": (16,)}},
+  "supervised_contrastive": {"head_options": {"widths": (8,)}},
+  "view_contrastive": {"head_options": {"widths": (8,)}},
 }
 """Options of a small instance of every task."""
 

@@ -13,6 +13,9 @@ KEY = jax.random.key(5)
 COUNTS = [2, 5, 8, 3, 16, 11, 7, 13, 1]
 
 EVERY = pytest.mark.parametrize("name", TASKS)
+PAIRS = ("supervised_contrastive", "view_contrastive")
+"""Tasks whose loss compares events with each other: an event twice is another batch."""
+ADDITIVE = pytest.mark.parametrize("name", [name for name in TASKS if name not in PAIRS])
 
 
 def select(batch, events, length):
@@ -99,7 +102,7 @@ def test_statistics_do_not_know_the_padded_length(jets, tiny_run, name):
   assert all(x.shape[0] == 2 for x in jax.tree.leaves(shapes[0]))
 
 
-@EVERY
+@ADDITIVE
 def test_sums_over_events(x64, jets, tiny_run, name):
   """Weight 2 is the event twice; metrics of two halves add, but for variances within batches."""
   run = tiny_run(name)

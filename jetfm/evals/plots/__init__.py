@@ -9,6 +9,7 @@ from jetfm.evals.plots.classification import (
 from jetfm.evals.plots.embedding import embedding_figure, embedding_map
 from jetfm.evals.plots.generation import spectra_figure
 from jetfm.evals.plots.jets import jet_display_figure
+from jetfm.evals.plots.likelihoods import likelihood_figure
 from jetfm.evals.plots.regression import response_figure, true_predicted_figure
 from jetfm.evals.plots.style import png, style
 from jetfm.evals.plots.training import training_figure
@@ -22,6 +23,7 @@ __all__ = [
   "true_predicted_figure",
   "spectra_figure",
   "jet_display_figure",
+  "likelihood_figure",
   "embedding_map",
   "embedding_figure",
   "training_figure",

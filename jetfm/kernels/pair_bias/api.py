@@ -80,7 +80,7 @@ def pair_bias(
       where it can do the call, on a CPU 'xla_chunked', elsewhere 'xla', the reference; a name of
       `IMPLEMENTATIONS` asks for one.
 
-  Returns: (B, H, N, N); symmetric for the kinds 'part' and 'invariant'.
+  Returns: (B, H, N, N); symmetric for all kinds but 'lorentz_part'.
   Raises: ValueError for an unknown kind or implementation, or shapes that do not fit;
     NotImplementedError if the implementation that was asked for cannot do the call.
   """

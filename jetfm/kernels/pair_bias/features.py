@@ -34,8 +34,10 @@ PAIR_KINDS: dict[str, PairKind] = {
   ),
   # ln m2 of the pair: alone among all of these, invariant under every Lorentz transformation.
   "invariant": PairKind("part", (3,), True, (0.8,), (2.1,)),
+  # Of 3.1 GeV collisions; the mass in units in which a rho's width is near one.
+  "event": PairKind("event", (0, 1, 2, 3), True, (-0.1, -2.3, 0.6, -1.6), (0.6, 1.3, 0.5, 1.6)),
 }
-"""ParT's features, those of the 2026 seed, and the invariant part of ParT's."""
+"""ParT's features, those of the 2026 seed, the invariant part of ParT's, those of e+e- events."""
 
 
 def check_kind(kind: str) -> None:

@@ -1,0 +1,191 @@
+"""CLEAR: e+e- -> J/psi events, masked and contrastive pretraining, then every way of fine-tuning.
+
+  python -m launch.train --config=configs/clear.py:base --workdir=runs/clear \\
+      --config.data.directory=datasets/jpsi
+
+Variants: `base` (D 128, 8 heads, 6 self-attention and 2 class-attention blocks, about 1.9 M
+parameters); `tiny` runs in minutes on a laptop. One stage alone, from another run's encoder:
+
+  python -m launch.train --config=configs/clear.py:base --workdir=runs/probe \\
+      --config.data.directory=datasets/jpsi --config.stages=probe_2 \\
+      --config.stage.probe_2.init_from=runs/clear/pretrain/best
+
+Stages, with the published accuracy of 100 classes for each strategy (BESIII foundation model, 3 M
+events; jetfm.evals.probes has the k-NN probe of [A], 0.543):
+pretrain         hidden measurements under the schema's likelihoods, and supervised contrast.
+pretrain_views   the same without labels: two distorted views of each event instead of classes. Not
+                 run by default; the others start from it with --config.stage.NAME.init_from.
+probe_1          [A] frozen encoder, logistic regression: 0.598
+probe_2, probe_3 [A] frozen encoder, MLP of two and three layers: 0.611, 0.612
+class_attention  [B] class-attention blocks and head: 0.653
+differential     [C] everything, learning rates fall block by block: 0.691
+multi_task       [D] classification with the pretraining's tasks, balanced by their noise: 0.693
+two_stage        [E] goes on from class_attention with everything, at a very low rate: 0.685
+
+Keys are those of configs/lorentz_part.py. encoder.conditions are event counts (() for plain norms),
+encoder.pair 'event' or None; encoder.combine 'concatenate' or 'sum'.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("base", "tiny")
+
+
+def get_config(variant="base"):
+  if variant not in VARIANTS:
+    raise ValueError(f"no variant '{variant}'; there are {', '.join(VARIANTS)}")
+  tiny = variant == "tiny"
+  config = ConfigDict()
+  config.workdir = ""
+  config.seed = 0
+  config.max_nonfinite = 10
+  config.stages = (
+    "pretrain",
+    "probe_1",
+    "probe_2",
+    "probe_3",
+    "class_attention",
+    "differential",
+    "multi_task",
+    "two_stage",
+  )
+  config.data = ConfigDict(
+    {
+      "directory": "",
+      "inputs": "bes",
+      "lengths": (8, 24) if tiny else (4, 6, 8, 12, 16, 24),
+      "batch_size": 128 if tiny else 1024,
+      "eval_batch_size": 128 if tiny else 1024,
+      "eval_events": 2_000 if tiny else 100_000,
+      "lanes": 4,
+      "workers": 0 if tiny else 2,
+    }
+  )
+  config.encoder = ConfigDict(
+    {
+      "kind": "clear",
+      "width": 32 if tiny else 128,
+      "depth": 2 if tiny else 6,
+      "class_depth": 1 if tiny else 2,
+      "heads": 4 if tiny else 8,
+      "embed_widths": (32,) if tiny else (128,),
+      "combine": "concatenate",
+      "conditions": ("charged", "neutral", "charged_without_emc", "neutral_without_moments"),
+      "pair": "event",
+      "pair_widths": (16, 16) if tiny else (64, 64, 64),
+      "dropout": 0.0 if tiny else 0.1,
+      "dtype": "float32",
+      "remat": False,
+    }
+  )
+  width = 32 if tiny else 128
+  projection = {"widths": (width, width // 2)}
+  features = {
+    "object_ratio": 0.15,
+    "group_ratio": 0.15,
+    "components": 5,
+    "head_options": {"widths": (width,)},
+  }
+  classes = {"temperature": 0.1, "head_options": projection}
+  views = {
+    "temperature": 0.2,
+    "distortion": {"rotate": True, "smear": 0.02, "drop": 0.1},
+    "head_options": projection,
+  }
+  tagging = {
+    "smoothing": 0.0,
+    "head_options": {"widths": (width,), "dropout": 0.0 if tiny else 0.1},
+  }
+  long, short = (800, 400) if tiny else (200_000, 50_000)
+  rotations = ("rotate_phi", "flip_eta")
+
+  stage = config.stage = ConfigDict()
+  stage.pretrain = _stage(
+    tiny,
+    {"masked_features": features, "supervised_contrastive": {**classes, "weight": 0.5}},
+    steps=long,
+    init_from="",
+    augment=rotations,
+  )
+  stage.pretrain_views = _stage(
+    tiny,
+    {"masked_features": features, "view_contrastive": {**views, "weight": 0.5}},
+    steps=long,
+    init_from="",
+  )
+  for layers in (1, 2, 3):
+    head = {"widths": (width,) * (layers - 1)}
+    stage[f"probe_{layers}"] = _stage(
+      tiny, {"classification": {"smoothing": 0.0, "head_options": head}}, short, "frozen"
+    )
+  stage.class_attention = _stage(tiny, {"classification": tagging}, short, "class_attention")
+  stage.differential = _stage(tiny, {"classification": tagging}, short, "differential")
+  stage.multi_task = _stage(
+    tiny,
+    {
+      "classification": tagging,
+      "masked_features": {**features, "weight": 0.2},
+      "supervised_contrastive": {**classes, "weight": 0.2},
+    },
+    steps=short,
+    strategy="differential",
+    balance="uncertainty",
+  )
+  stage.two_stage = _stage(
+    tiny,
+    {"classification": tagging},
+    steps=short // 2,
+    init_from="class_attention",
+    rename=(("(.*)", r"\1"),),
+    fresh=(),
+    rate=2e-5,
+  )
+  return config
+
+
+def _stage(
+  tiny,
+  tasks,
+  steps,
+  strategy="full",
+  balance="fixed",
+  init_from="pretrain",
+  rename=(("(encoder/.*)", r"\1"), ("heads/.*", "")),
+  fresh=("heads/.*",),
+  augment=(),
+  rate=1e-3,
+):
+  tagging = "classification" in tasks
+  return ConfigDict(
+    {
+      "tasks": {name: {"weight": 1.0, **options} for name, options in tasks.items()},
+      "strategy": strategy,
+      "last_blocks": 1 if tiny else 2,
+      "rate_decay": 0.75,
+      "balance": balance,
+      "init_from": init_from,
+      "rename": rename,
+      "fresh": fresh,
+      "augment": augment,
+      "steps": steps,
+      "accumulate": 1,
+      "remat": False,
+      "log_every": 10 if tiny else 100,
+      "eval_every": 200 if tiny else 2_000,
+      "save_every": 200 if tiny else 2_000,
+      "patience": 0,
+      "monitor": "classification/accuracy" if tagging else "loss",
+      "monitor_mode": "max" if tagging else "min",
+      "optimizer": {
+        "rate": rate,
+        "warmup": steps // 20,
+        "final": 0.01,
+        "restarts": 0,
+        "weight_decay": 0.01,
+        "clip": 1.0,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+      },
+    }
+  )

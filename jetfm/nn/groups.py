@@ -1,0 +1,72 @@
+"""One embedding for each detector group of an object, also where the group measured nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jetfm.nn.mlp import MLP
+from jetfm.schema import Schema
+
+
+class GroupEmbed(nn.Module):
+  """Standardised features -> one token for each object, from all of its detector groups.
+
+      e_g = MLP_g(features of g)     where g measured the object,
+            missing_g                where it did not,
+            hidden_g                 where its measurement is hidden;
+      token = W [e_1 | e_2 | ...] + b     (combine 'concatenate'),     or sum_g e_g     ('sum')
+
+  There is no norm before the networks: over the one or two columns of a small group it would leave
+  nothing but a sign. What is stored for a missing or a hidden measurement changes no bit of the
+  token, and gets a gradient of exactly 0.
+
+  Shapes: columns (B, N, schema.width) of `StandardiseInputs`, measured and hidden (B, N, G) ->
+  (B, N, widths[-1]).
+  Raises: ValueError for another way to combine.
+
+  Attributes:
+    widths: of each group's network, the last is that of its embedding and of the token.
+  """
+
+  schema: Schema
+  widths: Sequence[int]
+  combine: str = "concatenate"
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, columns: jax.Array, measured: jax.Array, hidden: jax.Array) -> jax.Array:
+    if self.combine not in ("concatenate", "sum"):
+      raise ValueError(f"combine is '{self.combine}', expected 'concatenate' or 'sum'")
+    width, embedded = self.widths[-1], []
+    for index, group in enumerate(self.schema.groups):
+      here = measured[..., index, None] & ~hidden[..., index, None]
+      # Zero before the network, as 0 times NaN is NaN in a gradient.
+      own = jnp.where(here, columns[..., group_columns(self.schema, group)], 0)
+      own = MLP(self.widths, dtype=self.dtype, name=f"group_{group}")(own)
+      learned = [
+        self.param(f"{name}_{group}", nn.initializers.normal(0.02), (width,)).astype(own.dtype)
+        for name in ("missing", "mask_token")
+      ]
+      absent = jnp.where(hidden[..., index, None], learned[1], learned[0])
+      embedded.append(jnp.where(here, own, absent))
+    if self.combine == "sum":
+      return sum(embedded[1:], embedded[0])
+    joined = jnp.concatenate(embedded, axis=-1)
+    return nn.Dense(width, dtype=self.dtype, name="combine")(joined)
+
+
+def group_columns(schema: Schema, group: str) -> np.ndarray:
+  """Which columns of the standardised inputs belong to a detector group."""
+  ends = np.cumsum([f.width for f in schema.features])
+  own = [
+    np.arange(end - f.width, end)
+    for f, end in zip(schema.features, ends, strict=True)
+    if f.group == group
+  ]
+  return np.concatenate(own)
