@@ -78,7 +78,7 @@ def scatter(
   )
   writer = SpoolWriter(job.spool, layout, keys)
   try:
-    with contextlib.closing(open_source(job.path, settings.branches)) as source:
+    with contextlib.closing(open_source(job.path, settings.branches, settings.inputs)) as source:
       labels = () if source.classes == () else classes
       for chunk in source.chunks(layout, labels, job.start, job.stop, CHUNK_EVENTS):
         if not labels:
