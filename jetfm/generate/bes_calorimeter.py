@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from jetfm.generate.energy_flow import Particles
-from jetfm.generate.helix import Propagated, Solenoid
+from jetfm.generate.helix import CURVATURE, Propagated, Solenoid
 
 EMC = Solenoid(field=1.0, radius=940.0, half_length=1380.0)  # T, mm
 DEPTH = 6.0  # cm
@@ -54,6 +54,19 @@ def deposits(rng: np.random.Generator, particles: Particles) -> tuple[np.ndarray
   energy = np.where(electromagnetic, particles.energy, energy)
   kind = np.where(electromagnetic, ELECTROMAGNETIC, np.where(mip, MINIMUM_IONISING, HADRONIC))
   return energy, kind
+
+
+def arrives(particles: Particles, flight: Propagated) -> np.ndarray:
+  """(N,) bool: particles that get to the crystals.
+
+  Those that curl up inside the barrel, below pT = 0.14 GeV, must get to an end cap within half a turn.
+  """
+  pt = np.hypot(particles.px, particles.py)
+  radius = 1e3 * pt / (CURVATURE * EMC.field)
+  crosses = 2 * radius + np.abs(flight.d0) >= EMC.radius
+  to_end = EMC.half_length - np.copysign(particles.z, particles.z * particles.pz)
+  in_half_turn = to_end * pt < np.pi * radius * np.abs(particles.pz)
+  return flight.inside & ((particles.charge == 0) | crosses | in_half_turn)
 
 
 def surface_points(flight: Propagated) -> np.ndarray:

@@ -57,8 +57,8 @@ def simulate(
   )
   tracks = find_tracks(rng, particles, flight)
   showers = find_showers(rng, particles, flight, events)
-  ends = emc.surface_points(flight)[tracks.particle]
-  own = match(tracks.event, ends, showers, events)
+  ends = np.where(emc.arrives(particles, flight)[:, None], emc.surface_points(flight), np.inf)
+  own = match(tracks.event, ends[tracks.particle], showers, events)
 
   free = np.ones(len(showers), bool)
   free[own[own >= 0]] = False

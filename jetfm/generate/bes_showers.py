@@ -59,7 +59,7 @@ def find_showers(
     events: number of events.
   """
   energy, kind = emc.deposits(rng, particles)
-  made = np.flatnonzero((energy > 0) & flight.inside)
+  made = np.flatnonzero((energy > 0) & emc.arrives(particles, flight))
   own = Showers(
     particles.event[made],
     made,
@@ -96,10 +96,10 @@ def merge(showers: Showers, events: int) -> Showers:
 def match(track_event: np.ndarray, ends: np.ndarray, showers: Showers, events: int) -> np.ndarray:
   """The shower of each track, (T,) places, -1 for none.
 
-  Shapes: track_event (T,) rising; ends (T, 3) in cm, NaN for tracks that never get there.
+  Shapes: track_event (T,) rising; ends (T, 3) in cm, infinite for tracks that never get there.
   """
   shower, track = pairs(showers.event, track_event, events)
-  distance = np.linalg.norm(showers.points[shower] - ends[track], axis=1)
+  distance = np.linalg.norm(ends[track] - showers.points[shower], axis=1)
   near = distance < MATCHED
   shower, track, distance = shower[near], track[near], distance[near]
   order = np.argsort(-distance, kind="stable")  # the nearest comes last, and stays

@@ -103,9 +103,9 @@ def record(*rows):
   """Decays from rows (pid, mother1); stable where nothing has it for a mother. Masses are zero."""
   pid, mother = (np.array(column) for column in zip((90, -1), *rows, strict=True))
   status = np.where(np.isin(np.arange(len(pid)), mother), -91, 91)
-  none, zero = np.full(len(pid), -1), np.zeros(len(pid))
+  none = np.full(len(pid), -1)
   offsets = np.array([0, len(pid)])
-  return EventRecords(offsets, pid, status, mother, none, none, *[zero] * 8)
+  return EventRecords(offsets, pid, status, mother, none, none, *np.zeros((8, len(pid))))
 
 
 def texts(*rows):
