@@ -14,8 +14,8 @@ branches          what ROOT and Parquet files call branches of the JetClass layo
                   part_px=pf_px,label_top=is_signal,... (jetfm/data/README.md); others as they are.
 classes           names of the labels in order, separated by commas, for files whose labels are
                   bare numbers, or without labels: then file names must begin with a class.
-                  'jetclass' stands for the ten of JetClass; '' takes the files' own. For e+e- events
-                  decay chains, or a .csv file of them; events of others are bad ones (on_bad).
+                  'jetclass' stands for the ten of JetClass; '' takes the files' own. For e+e-
+                  events decay chains, or a .csv file of them; other events are bad ones (on_bad).
 fractions         of events in train, valid and test. Jets of one generated event stay together,
                   and adding files moves no event.
 edges             longest event of each length class. Longer jets keep their leading particles.
@@ -30,7 +30,6 @@ memory_megabytes  about what the second pass takes per process; a quarter is the
 """
 
 from ml_collections import ConfigDict
-
 
 VARIANTS = {
   "": {},

@@ -8,10 +8,10 @@
 
   python -m launch.generate chains --out=FILE.csv [--events=N] [--classes=N] [--processes=N]
 
-Files of jets are named and laid out as the published ones of JetClass (HToBB_000.root, ...), files of
-J/psi events jpsi_000.root, ... A file appears under its name only when it is complete: after Ctrl-C,
-a kill or a full disk, the same command goes on where it stopped. `chains` counts the decay chains of
-J/psi and writes the most frequent ones, the classes, for --config.chains.
+Files of jets are named and laid out as the published ones of JetClass (HToBB_000.root, ...), files
+of J/psi events jpsi_000.root, ... A file appears under its name only when it is complete: after
+Ctrl-C, a kill or a full disk, the same command goes on where it stopped. `chains` counts the decay
+chains of J/psi and writes the most frequent ones, the classes, for --config.chains.
 The next step is: python -m launch.ingest --help
 """
 

@@ -134,8 +134,8 @@ def _report(manifest: Any, out: str, what: str) -> None:
       print(f"left out: {n:,} {what} of {source['path']}: {reason}")
   if manifest.truncated["events"]:
     print(
-      f"{manifest.truncated['events']:,} {what} were longer than {manifest.edges[-1]} and lost their "
-      f"{manifest.truncated['particles']:,} softest particles"
+      f"{manifest.truncated['events']:,} {what} were longer than {manifest.edges[-1]} and lost "
+      f"their {manifest.truncated['particles']:,} softest particles"
     )
   counts = ", ".join(f"{name} {split.num_events:,}" for name, split in manifest.splits.items())
   print(f"{out}: {counts} {what}; input sets {', '.join(manifest.schemas)}")

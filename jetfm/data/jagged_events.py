@@ -86,6 +86,8 @@ class EventFile(JaggedBranches):
       flag = _GROUPS.get(name)
       if flag in particles:
         particles[name] = np.where(particles[flag] > 0, values, np.float32(0))
+    for name in (*MOMENTUM, *SHOWER):  # four-momenta would hide which of them it is
+      fault("NaN or infinite value", name, ~np.isfinite(particles[name]))
     has_track, has_shower = particles[_TRACK] > 0, particles[_SHOWER] > 0
     fault("object that neither the MDC nor the EMC measured", _TRACK, ~(has_track | has_shower))
     features = np.empty((len(has_track), len(layout.particle)), np.float32)

@@ -12,7 +12,7 @@ import uproot
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.jagged import JaggedFile
-from jetfm.data.jagged_events import EventFile
+from jetfm.data.jagged_events import MOMENTUM, EventFile
 from jetfm.data.sources import Chunk
 
 TREE = "tree"
@@ -48,6 +48,8 @@ class RootSource:
     except Exception as error:
       raise _damaged(path, error) from None
     self.where = f"tree '{name}'"
+    if not events and MOMENTUM[0] in found and not branches:
+      raise DataError(f"{path}: a file of e+e- events; ingest it with --config.inputs=bes")
     self._jagged: JaggedFile | EventFile
     if events:
       self._jagged = EventFile(path, self.where, found, branches, _chains(self._file))

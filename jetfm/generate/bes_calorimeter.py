@@ -3,8 +3,8 @@
     sigma_E/E = 2.3 %/sqrt(E) (+) 1 %,   position 0.6 cm/sqrt(E),   E in GeV.
 
 Barrel |cos(theta)| < 0.82 with inner radius 94 cm, end caps 0.86-0.92 at z = +-138 cm, CsI crystals
-28 cm deep. Showers are placed DEPTH below the surface. Thresholds are 25 MeV in the barrel and 50 MeV
-in the end caps.
+28 cm deep. Showers are placed DEPTH below the surface. Thresholds are 25 MeV in the barrel and
+50 MeV in the end caps.
 Sources: BESIII, arXiv:0911.4960 (geometry, resolutions, thresholds); what hadrons leave, and the
 shapes of showers, are parametrised.
 """
@@ -59,7 +59,8 @@ def deposits(rng: np.random.Generator, particles: Particles) -> tuple[np.ndarray
 def arrives(particles: Particles, flight: Propagated) -> np.ndarray:
   """(N,) bool: particles that get to the crystals.
 
-  Those that curl up inside the barrel, below pT = 0.14 GeV, must get to an end cap within half a turn.
+  Those that curl up inside the barrel, below pT = 0.14 GeV, must get to an end cap within half a
+  turn.
   """
   pt = np.hypot(particles.px, particles.py)
   radius = 1e3 * pt / (CURVATURE * EMC.field)
@@ -99,8 +100,8 @@ def measure(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Smears showers.
 
-  Shapes: positive energies (N,) in GeV, points (N, 3) in cm -> measured energies and points, and (N,)
-  bool: whether there are crystals, and the energy is above threshold.
+  Shapes: positive energies (N,) in GeV, points (N, 3) in cm -> measured energies and points, and
+  (N,) bool: whether there are crystals, and the energy is above threshold.
   """
   noise = rng.standard_normal((len(energy), 4))
   measured = energy * (1 + energy_resolution(energy) * noise[:, 3])

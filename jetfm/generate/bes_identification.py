@@ -1,8 +1,8 @@
 """Which of e, mu, pi, K, p a track looks most like: energy loss in the MDC and time of flight.
 
 For every hypothesis chi^2 is that of dE/dx (resolution 6 %) plus, where the track reaches the
-scintillators, that of the time of flight (70 ps in the barrel, 110 ps in the end caps). The smallest
-chi^2 wins. Muons and pions differ by little: below 0.3 GeV the time of flight helps.
+scintillators, that of the time of flight (70 ps in the barrel, 110 ps in the end caps). The
+smallest chi^2 wins. Muons and pions differ by little: below 0.3 GeV the time of flight helps.
 Sources: BESIII, arXiv:0911.4960 (resolutions, radius); Bethe's formula for the energy loss.
 """
 
@@ -31,7 +31,8 @@ def energy_loss(beta_gamma: np.ndarray) -> np.ndarray:
 def flight_length(pt: np.ndarray, pz: np.ndarray) -> np.ndarray:
   """Length in m of the way from the origin to the scintillators, (T,); 0 when it misses them.
 
-  To the barrel it is an arc of the radius r = pT / (0.3 B), 2 r asin(R / 2r) in the transverse plane.
+  To the barrel it is an arc of the radius r = pT / (0.3 B), 2 r asin(R / 2r) in the transverse
+  plane.
   """
   p = np.hypot(pt, pz)
   radius = pt / (_LIGHT * FIELD)

@@ -137,7 +137,9 @@ def _work(file: OutputFile) -> None:
     _make_file(file, report)
 
 
-def _make_in_parallel(files: Sequence[OutputFile], processes: int, add: Callable[[int], None]) -> None:
+def _make_in_parallel(
+  files: Sequence[OutputFile], processes: int, add: Callable[[int], None]
+) -> None:
   context = multiprocessing.get_context("spawn")
   count, stop = context.Value("q", 0), context.Event()
   executor = ProcessPoolExecutor(

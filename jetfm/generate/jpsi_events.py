@@ -26,9 +26,7 @@ OBJECT_BRANCHES = {
 }
 
 
-def generate_events(
-  chains: Sequence[str], seed: int, file_number: int = 0
-) -> Iterator[Table]:
+def generate_events(chains: Sequence[str], seed: int, file_number: int = 0) -> Iterator[Table]:
   """Events of the given chains, one table per chunk of DECAYS_PER_CALL generated ones, forever.
 
   The events depend on these three arguments alone (and on the versions of the packages).

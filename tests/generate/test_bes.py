@@ -225,7 +225,6 @@ def test_chains_that_are_left_out_change_no_number_of_an_event(table):
   assert np.isin(few.events["event_number"], many).mean() > 0.9
 
 
-
 def arrays_of(folder):
   uproot = pytest.importorskip("uproot")
   found = {}

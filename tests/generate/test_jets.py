@@ -8,6 +8,7 @@ from jetfm.generate.energy_flow import FlowObjects
 from jetfm.generate.generator import generate_jets, take
 from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES
 from jetfm.generate.jets import MAX_ETA, PT_MAX, PT_MIN
+from jetfm.generate.table import concatenate
 
 pytest.importorskip("fastjet")
 
