@@ -33,7 +33,7 @@ from ml_collections import ConfigDict
 
 VARIANTS = {
   "": {},
-  "bes": {"inputs": "bes", "edges": (8, 12, 16, 24, 32)},
+  "bes": {"inputs": "bes", "edges": (4, 6, 8, 12, 16, 24)},
 }
 
 

@@ -138,8 +138,12 @@ def chains(argv: list[str]) -> None:
   sizes = [min(_SAMPLE, options.events - n) for n in range(0, options.events, _SAMPLE)]
   counts: Counter[str] = Counter()
   progress = Progress("chains", "events")
+  # Ctrl-C reaches the whole process group; the parent alone decides what follows.
   pool = concurrent.futures.ProcessPoolExecutor(
-    options.processes, multiprocessing.get_context("spawn")
+    options.processes,
+    multiprocessing.get_context("spawn"),
+    initializer=signal.signal,
+    initargs=(signal.SIGINT, signal.SIG_IGN),
   )
   try:
     samples = pool.map(count_chains, itertools.repeat(0), range(len(sizes)), sizes)

@@ -54,14 +54,14 @@ def make_batch(
     label[here], event_id[here], weight[here] = row.label, row.event_id, 1.0
     at = here.stop
   mask = np.arange(length) < counts[:, None]
-  features = features.reshape(size, length, num_features)
+  columns = features.reshape(size, length, num_features)
   present = np.repeat(mask[..., None], num_groups, axis=-1)
   if flagged:
-    features, flags = np.split(features, [num_features - num_groups], axis=-1)
-    features, present = np.ascontiguousarray(features), flags > 0
+    present = columns[..., num_features - num_groups :] > 0
+    columns = np.ascontiguousarray(columns[..., : num_features - num_groups])
   return Batch(
     p4=p4.reshape(size, length, 4),
-    features=features,
+    features=columns,
     present=present,
     mask=mask,
     label=label,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 MOTHER = 443
@@ -53,12 +53,13 @@ class Channel:
 @functools.cache
 def jpsi_channels() -> tuple[Channel, ...]:
   """All channels, the most frequent first; fractions sum to 1."""
-  fractions: Counter[tuple[int, ...]] = Counter()
-  for products, fraction in _published():
+  fractions: defaultdict[tuple[int, ...], float] = defaultdict(float)
+  published = dict(_published())
+  for products, fraction in published.items():
     conjugate = tuple(sorted(map(conjugate_id, products)))
     if len(products) > MAX_PRODUCTS:
       fractions[_THREE_GLUONS] += fraction
-    elif conjugate != products and conjugate not in dict(_published()):
+    elif conjugate != products and conjugate not in published:
       fractions[products] += fraction / 2
       fractions[conjugate] += fraction / 2
     else:
@@ -67,7 +68,8 @@ def jpsi_channels() -> tuple[Channel, ...]:
     fractions[tuple(sorted(products))] += fraction
     fractions[_THREE_GLUONS] -= fraction
   total = sum(fractions.values())
-  return tuple(Channel(products, value / total) for products, value in fractions.most_common())
+  ordered = sorted(fractions.items(), key=lambda item: -item[1])
+  return tuple(Channel(products, value / total) for products, value in ordered)
 
 
 @functools.cache
@@ -85,10 +87,10 @@ def _published() -> tuple[tuple[tuple[int, ...], float], ...]:
   def pdg_id(name: str) -> int:
     return _PARTONS[name] if name in _PARTONS else int(Particle.from_evtgen_name(name).pdgid)
 
-  found: Counter[tuple[int, ...]] = Counter()
+  found: defaultdict[tuple[int, ...], float] = defaultdict(float)
   for decay in decays:
     if decay["bf"] > 0:
-      found[tuple(sorted(map(pdg_id, decay["fs"])))] += decay["bf"]
+      found[tuple(sorted(pdg_id(str(name)) for name in decay["fs"]))] += decay["bf"]
   return tuple(found.items())
 
 
