@@ -135,7 +135,7 @@ def _fill_showers(
     "emc_x": chosen.points[:, 0],
     "emc_y": chosen.points[:, 1],
     "emc_z": chosen.points[:, 2],
-    "emc_time": emc.times(rng, chosen.energy, chosen.particle >= 0),
+    "emc_time": emc.times(rng, chosen.energy, ~chosen.is_noise),
   }
   for name, values in measured.items():
     columns[name][place] = values

@@ -42,6 +42,11 @@ class Showers:
   def __len__(self) -> int:
     return len(self.event)
 
+  @property
+  def is_noise(self) -> np.ndarray:
+    """(S,) bool: neither of a particle nor a fragment."""
+    return (self.particle < 0) & (self.kind != emc.HADRONIC)
+
   def take(self, index: np.ndarray) -> Showers:
     """The showers at these places (an index array or a mask)."""
     return Showers(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})

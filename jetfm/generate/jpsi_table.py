@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -78,11 +79,12 @@ def _published() -> tuple[tuple[tuple[int, ...], float], ...]:
   from decaylanguage import DecFileParser
   from particle import Particle
 
-  with importlib.resources.as_file(importlib.resources.files("decaylanguage.data")) as folder:
-    parser = DecFileParser(str(folder / _TABLE))
-    parser.parse()
-  mothers = parser.list_decay_mother_names()
-  (decays,) = parser.build_decay_chains("J/psi", stable_particles=mothers).values()
+  whole = importlib.resources.files("decaylanguage.data").joinpath(_TABLE).read_text()
+  # The decays of all other particles would take seconds to parse.
+  (block,) = re.findall(r"^Decay J/psi$.*?^Enddecay$", whole, re.MULTILINE | re.DOTALL)
+  parser = DecFileParser.from_string(f"{block}\nEnd\n")
+  parser.parse()
+  (decays,) = parser.build_decay_chains("J/psi").values()
 
   def pdg_id(name: str) -> int:
     return _PARTONS[name] if name in _PARTONS else int(Particle.from_evtgen_name(name).pdgid)
