@@ -1,7 +1,7 @@
 """Data: files of jets, or of e+e- events -> records -> padded batches.
 
-Public: `open_dataset` (batches), `Manifest` (what a data set holds), `jet_schema` and `event_schema`
-(input sets), `ingest.ingest` (files to records), `DataError`.
+Public: `open_dataset` (batches), `Manifest` (what a data set holds), `jet_schema` and
+`event_schema` (input sets), `ingest.ingest` (files to records), `DataError`.
 """
 
 from jetfm.data.errors import DataError
