@@ -68,7 +68,7 @@ def main(config: Any) -> None:
 
 def _planned_files(config: Any, out: pathlib.Path) -> tuple[Sequence[Any], str]:
   """The files that the config asks for, and what they hold."""
-  from jetfm.generate import plan_event_files, plan_files, read_chains
+  from jetfm.generate import plan_event_files, plan_files, read_chains, share_of_chains
 
   if config.physics == "jets":
     return plan_files(
@@ -79,7 +79,10 @@ def _planned_files(config: Any, out: pathlib.Path) -> tuple[Sequence[Any], str]:
       _at_least(config, "seed", 0),
     ), "jets"
   if config.physics == "jpsi":
-    chains = read_chains(pathlib.Path(config.chains).expanduser() if config.chains else None)
+    path = pathlib.Path(config.chains).expanduser() if config.chains else None
+    chains, share = read_chains(path), share_of_chains(path)
+    if share is not None:
+      print(f"{len(chains)} decay chains, which hold {100 * share:.1f} % of all J/psi decays")
     return plan_event_files(
       out,
       tuple(chains),

@@ -45,8 +45,9 @@ _BES = (
   *(_feature(f"mdc_p3_p{x}", "GeV", "MDC", _ZSCORE) for x in "xyz"),
   # Narrow for what comes from the collision, wide for decays in flight.
   _feature("vz0", "cm", "MDC", _ZSCORE, likelihood=_MIXTURE),
-  # Zero for what agrees with the beam line, a long tail for decays in flight.
-  _feature("vr0", "cm", "MDC", _LOG1P, _ZSCORE, likelihood=_SPIKE),
+  # Zero for what agrees with the beam line, a long tail for decays in flight. Tails are so rare
+  # that a z-score would blow them up.
+  _feature("vr0", "cm", "MDC", _LOG1P, likelihood=_SPIKE),
   _feature("pid_prob_type", "", "PID", _values(0, 1, 2, 3, 4), likelihood="categorical"),
   _feature("emc_numHits", "", "EMC", _LOG, _ZSCORE),
   # Log-normal: a Gaussian of the logarithm.
@@ -60,7 +61,8 @@ _BES = (
   _feature("emc_secmom", "cm^2", "EMC_shape", _LOG, _ZSCORE),
   _feature("emc_latmom", "", "EMC_shape", _LOG, _ZSCORE, likelihood=_MIXTURE),
   _feature("muc_dpt", "cm", "MUC", _ZSCORE, likelihood=_MIXTURE),
-  _feature("muc_dof", "", "MUC", _ZSCORE, likelihood=_MIXTURE),
+  # Whole numbers, as emc_numHits: a mixture would give them infinite density.
+  _feature("muc_dof", "", "MUC", _ZSCORE),
 )
 
 EVENT_INPUT_SETS = {"bes": _BES}

@@ -21,7 +21,7 @@ from jetfm.generate.generator import generate_jets, take
 from jetfm.generate.jet_files import JetFile, plan_files
 from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES
 from jetfm.generate.jobs import make_files
-from jetfm.generate.jpsi_classes import count_chains, read_chains, write_chains
+from jetfm.generate.jpsi_classes import count_chains, read_chains, share_of_chains, write_chains
 from jetfm.generate.jpsi_events import EVENT_BRANCHES, OBJECT_BRANCHES, generate_events
 from jetfm.generate.jpsi_files import EventFile, plan_event_files
 from jetfm.generate.processes import CLASS_NAMES, PROCESSES, JetProcess, process_of_file
@@ -51,5 +51,6 @@ __all__ = [
   "process_of_file",
   "count_chains",
   "read_chains",
+  "share_of_chains",
   "write_chains",
 ]

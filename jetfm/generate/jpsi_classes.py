@@ -24,6 +24,7 @@ from jetfm.generate.jpsi_table import pythia_settings
 from jetfm.generate.root_files import OutputError
 
 COLUMNS = ("chain", "count", "final_state")
+_ALL = "all"  # the row of all decays, whatever their chain
 _PYTHIA_SEEDS = 900_000_000
 
 
@@ -97,7 +98,7 @@ def write_chains(path: pathlib.Path, counts: Mapping[str, int], classes: int) ->
     # Equal numbers in the order of names, so that the list is the same on every machine.
     for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:classes]:
       writer.writerow((name, n, final_state(name)))
-    writer.writerow(("all", sum(counts.values()), ""))
+    writer.writerow((_ALL, sum(counts.values()), ""))
 
 
 def read_chains(path: pathlib.Path | None = None) -> dict[str, int]:
@@ -105,12 +106,28 @@ def read_chains(path: pathlib.Path | None = None) -> dict[str, int]:
 
   Raises: OutputError for a file that is no such list.
   """
+  counts = _read(path)
+  counts.pop(_ALL, None)
+  return counts
+
+
+def share_of_chains(path: pathlib.Path | None = None) -> float | None:
+  """Share of all decays that the chains of such a list hold; None where it does not say.
+
+  Raises: OutputError as `read_chains` does.
+  """
+  counts = _read(path)
+  total = counts.pop(_ALL, 0)
+  return sum(counts.values()) / total if total else None
+
+
+def _read(path: pathlib.Path | None) -> dict[str, int]:
   where = importlib.resources.files(__package__).joinpath("jpsi_classes.csv")
   try:
     text = where.read_text() if path is None else path.read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
-    counts = {row["chain"]: int(row["count"]) for row in rows if row["chain"] != "all"}
-    _check(counts)
+    counts = {row["chain"]: int(row["count"]) for row in rows}
+    _check(name for name in counts if name != _ALL)
   except (OSError, KeyError, TypeError, ValueError) as error:
     raise OutputError(
       f"'{path}' is no list of decay chains ({error}); expected columns {', '.join(COLUMNS)}, as "

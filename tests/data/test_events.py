@@ -335,4 +335,6 @@ def test_every_feature_has_a_likelihood_that_fits_its_transforms():
   for features in EVENT_INPUT_SETS.values():
     for f in features:
       assert (f.likelihood == "categorical") == (f.width > 1)
-      assert f.width > 1 or f.transforms[-1].kind == "zscore"
+      # Of what the network sees, whatever its unit, nothing is far from 1.
+      spike = f.likelihood == "zero_inflated_lognormal"
+      assert spike or f.transforms[-1].kind in ("zscore", "categorical")

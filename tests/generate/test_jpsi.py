@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jetfm.generate import read_chains
+from jetfm.generate import read_chains, share_of_chains
 from jetfm.generate.jpsi_angles import LEPTONS, RHO_PI, angular_weight, enlarged_channels
 from jetfm.generate.jpsi_chains import chain_code, chain_codes, chain_text, final_state, parse_chain
 from jetfm.generate.jpsi_classes import ChainList, JpsiEvents, count_chains, write_chains
@@ -219,6 +219,8 @@ def test_counted_chains_can_be_written_and_read(tmp_path):
   write_chains(tmp_path / "chains.csv", counts, 5)
   read = read_chains(tmp_path / "chains.csv")
   assert len(read) == 5 and all(counts[name] == n for name, n in read.items())
+  share = share_of_chains(tmp_path / "chains.csv")
+  assert share == sum(read.values()) / counts.total() < 1
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "chain,count\nJ/psi -> what,3\n"])
