@@ -30,14 +30,14 @@ def make_files(out: pathlib.Path, generated_per_class: int, total: int, seed: in
 
   Returns: the number of jets. Copies do not matter to the speed of anything measured here.
   """
-  from jetfm.generate import CLASS_NAMES, PROCESSES, generate_jets, take, write_jets
+  from jetfm.generate import CLASS_NAMES, PROCESSES, generate_jets, take, write_tables
 
   copies = max(1, round(total / (generated_per_class * len(CLASS_NAMES))))
   out.mkdir(parents=True, exist_ok=True)
   for name in CLASS_NAMES:
     tables = list(take(generate_jets(name, seed), generated_per_class))
     many = itertools.chain.from_iterable(itertools.repeat(tables, copies))
-    write_jets(out / f"{PROCESSES[name].prefix}_000.root", many, {"copies": copies})
+    write_tables(out / f"{PROCESSES[name].prefix}_000.root", many, {"copies": copies})
   return copies * generated_per_class * len(CLASS_NAMES)
 
 

@@ -1,13 +1,13 @@
 """Rates of the main path, each against its target.
 
-  python -m benchmarks.throughput data [--only=generate,ingest,loader_kin4,loader_full]
+  python -m benchmarks.throughput data [--only=generate,generate_events,ingest,loader_kin4,...]
                                        [--budget=SECONDS] [--data=DIRECTORY_OF_ROOT_FILES]
   python -m benchmarks.throughput train|infer [--peer=weaver] [--repeats=3] [--seconds=20]
 
-`data` generates jets, ingests them and reads them back. Ingest and loaders work on 200,000 jets,
-made of a few thousand generated ones written again and again (or of --data as it is). A budget
-makes the samples smaller, and says so. `train` and `infer` compare the published size with ParT of
-weaver-core (benchmarks/model_speed.py). The last line printed is JSON: a list of
+`data` generates jets and J/psi events, ingests jets and reads them back. Ingest and loaders work on
+200,000 jets, made of a few thousand generated ones written again and again (or of --data as it is).
+A budget makes the samples smaller, and says so. `train` and `infer` compare the published size with
+ParT of weaver-core (benchmarks/model_speed.py). The last line printed is JSON: a list of
 {"name", "value", "unit", "target", "holds", "detail"}.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks import data_loading
 
 MODEL_COMMANDS = ("train", "infer")
-DATA_ROWS = ("generate", "ingest", "loader_kin4", "loader_full")
+DATA_ROWS = ("generate", "generate_events", "ingest", "loader_kin4", "loader_full")
 _PACKAGES = ("jax", "numpy", "grain", "array-record", "uproot", "pythia8mc")
 _FULL_SAMPLE = 1_000  # generated jets per class for the row `generate`
 _COPIED_SAMPLE = 200  # generated jets per class that the others' files are made of
@@ -49,7 +49,10 @@ def measure_data(
   rows = []
   if "generate" in only:
     rows.append(_shown(data_loading.in_fresh_process(_generate, sample)))
-  if not set(only) - {"generate"}:
+  if "generate_events" in only:
+    events = 50_000 if budget is None else min(50_000, max(int(500 * budget), 5_000))
+    rows.append(_shown(data_loading.in_fresh_process(_generate_events, events)))
+  if not set(only) - {"generate", "generate_events"}:
     return rows
   with tempfile.TemporaryDirectory() as folder:
     work = pathlib.Path(folder)
@@ -74,10 +77,16 @@ def _generate(sample: int) -> dict[str, Any]:
   return measure_generate(sample)
 
 
+def _generate_events(events: int) -> dict[str, Any]:
+  from benchmarks.data_generate import measure_events
+
+  return measure_events(events)
+
+
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
   mark = "ok  " if row["holds"] else "FAIL"
   value = f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:.3g}"
-  print(f"{mark} {row['name']:<14}{value:>12} {row['unit']}  (target {row['target']})")
+  print(f"{mark} {row['name']:<16}{value:>12} {row['unit']}  (target {row['target']})")
   for key, value in row["detail"].items():
     print(f"       {key}: {value}")
   sys.stdout.flush()

@@ -250,6 +250,8 @@ class Schema:
 
   def target_values(self, p4: Array, targets: Array, mask: Array) -> Array:
     """p4 (..., N, 4), stored targets (..., T), mask (..., N) -> (..., len(targets)), in units."""
+    if not self.targets:
+      return jnp.zeros((*targets.shape[:-1], 0), targets.dtype)
     columns = [
       DERIVED_TARGETS[t.name](p4, mask)
       if t.derived

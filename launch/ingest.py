@@ -1,9 +1,10 @@
-"""Files of jets -> a data set: shuffled block records and a manifest.
+"""Files of jets, or of e+e- events -> a data set: shuffled block records and a manifest.
 
   python -m launch.ingest --config.sources=DIR --config.out=DATASET
   python -m launch.ingest --config.sources='a/*.root,b' --config.out=DATASET --config.processes=8
   python -m launch.ingest --config.sources=FILE.npz --config.inputs=kin \\
       --config.classes=QCD,top --config.out=DATASET
+  python -m launch.ingest --config=configs/ingest.py:bes --config.sources=DIR --config.out=DATASET
 
   python -m launch.ingest inspect DATASET [--out=DIRECTORY] [--events=N] [--verify]
 
@@ -15,6 +16,7 @@ ranges of values, padding waste; with --out it draws histograms and some jets as
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -30,13 +32,12 @@ DEFAULT_CONFIG = "configs/ingest.py"
 def main(config: Any) -> None:
   """Runs the ingest that the config describes."""
   from jetfm.data.ingest import ingest
-  from jetfm.data.jet_schema import JETCLASS
+  from jetfm.data.kinds import kind_of
   from jetfm.data.plan import Settings
 
   if not config.out:
     raise cli.UserError("where to? give --config.out=DIRECTORY")
-  names = {"": None, "jetclass": JETCLASS}
-  classes = config.classes
+  classes = read_classes(config.classes)
   sources = {
     split: patterns
     for split, patterns in {
@@ -54,13 +55,13 @@ def main(config: Any) -> None:
     if phase not in phases:
       for other in phases.values():
         other.close()
-      phases[phase] = Progress(phase, "jets")
+      phases[phase] = Progress(phase, kind_of(config.inputs).what)
     phases[phase].update(done, total)
 
   try:
     settings = Settings(
       inputs=config.inputs,
-      classes=names[classes] if classes in names else tuple(classes.split(",")),
+      classes=classes,
       fractions=tuple(config.fractions),
       edges=tuple(config.edges),
       block_events=config.block_events,
@@ -84,7 +85,29 @@ def main(config: Any) -> None:
   finally:
     for line in phases.values():
       line.close()
-  _report(manifest, config.out)
+  _report(manifest, config.out, kind_of(config.inputs).what)
+
+
+def read_classes(text: str) -> tuple[str, ...] | None:
+  """'', 'jetclass', names separated by commas, or a CSV file of decay chains -> names of classes.
+
+  Raises: UserError for a file that is no such list.
+  """
+  from jetfm.data.jet_schema import JETCLASS
+
+  if text in ("", "jetclass"):
+    return JETCLASS if text else None
+  if not text.endswith(".csv"):
+    return tuple(text.split(","))
+  try:
+    with open(text, newline="") as file:
+      names = tuple(row["chain"] for row in csv.DictReader(file))
+  except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+    raise cli.UserError(
+      f"classes: '{text}' is no list of decay chains ({error}); expected a column 'chain', as in "
+      "the files of python -m launch.generate chains"
+    ) from None
+  return tuple(name for name in names if name != "all")
 
 
 def read_branches(pairs: Sequence[str]) -> dict[str, str]:
@@ -103,19 +126,19 @@ def read_branches(pairs: Sequence[str]) -> dict[str, str]:
   return branches
 
 
-def _report(manifest: Any, out: str) -> None:
+def _report(manifest: Any, out: str, what: str) -> None:
   for source in manifest.sources:
     if source["refused"]:
       print(f"left out: {source['refused']}")
     for reason, n in source["drops"].items():
-      print(f"left out: {n:,} jets of {source['path']}: {reason}")
+      print(f"left out: {n:,} {what} of {source['path']}: {reason}")
   if manifest.truncated["events"]:
     print(
-      f"{manifest.truncated['events']:,} jets were longer than {manifest.edges[-1]} and lost their "
-      f"{manifest.truncated['particles']:,} softest particles"
+      f"{manifest.truncated['events']:,} {what} were longer than {manifest.edges[-1]} and lost "
+      f"their {manifest.truncated['particles']:,} softest particles"
     )
   counts = ", ".join(f"{name} {split.num_events:,}" for name, split in manifest.splits.items())
-  print(f"{out}: {counts} jets; input sets {', '.join(manifest.schemas)}")
+  print(f"{out}: {counts} {what}; input sets {', '.join(manifest.schemas)}")
 
 
 def inspect(argv: list[str]) -> None:

@@ -11,15 +11,22 @@ from jetfm.typing import Batch
 
 
 def make_batch(
-  rows: Sequence[Events | int], length: int, num_targets: int, num_groups: int, empty: Events
+  rows: Sequence[Events | int],
+  length: int,
+  num_targets: int,
+  num_groups: int,
+  empty: Events,
+  flagged: bool = False,
 ) -> Batch:
   """Events, and integers that stand for so many filler slots, one after another -> a Batch.
 
   Args:
     rows: what fills the batch, in order; no event is longer than `length`.
     num_targets: how many of `Events.values` are targets; the others are spectators.
-    num_groups: detector groups of the schema; each one is present for every particle of a jet.
+    num_groups: detector groups of the schema.
     empty: no events, which gives the widths of the columns.
+    flagged: the last `num_groups` feature columns say which groups measured a particle; else all
+      did.
 
   Returns: arrays of the dtypes that `Batch` names, padded slots and filler all zero; filler has
     weight 0, event_id -1 and label -1.
@@ -47,10 +54,15 @@ def make_batch(
     label[here], event_id[here], weight[here] = row.label, row.event_id, 1.0
     at = here.stop
   mask = np.arange(length) < counts[:, None]
+  columns = features.reshape(size, length, num_features)
+  present = np.repeat(mask[..., None], num_groups, axis=-1)
+  if flagged:
+    present = columns[..., num_features - num_groups :] > 0
+    columns = np.ascontiguousarray(columns[..., : num_features - num_groups])
   return Batch(
     p4=p4.reshape(size, length, 4),
-    features=features.reshape(size, length, num_features),
-    present=np.repeat(mask[..., None], num_groups, axis=-1),
+    features=columns,
+    present=present,
     mask=mask,
     label=label,
     targets=values[:, :num_targets],

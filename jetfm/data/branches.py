@@ -1,4 +1,4 @@
-"""Branches of the JetClass layout, and files that call them otherwise."""
+"""Branches of the layouts of jets and of e+e- events, and files that call them otherwise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jetfm.data.errors import DataError, nearest
 from jetfm.data.jet_schema import BRANCHES, INPUT_SETS, SPECTATORS, TARGETS
+from jetfm.data.kinds import EVENTS, JETS, Kind
 from jetfm.data.sources import missing
 
 CARTESIAN = ("part_px", "part_py", "part_pz")
@@ -14,6 +15,8 @@ POLAR = ("part_pt", "part_eta", "part_phi")
 ENERGY = ("part_energy", "part_mass")
 EVENT_NUMBER = "event_number"
 LABEL = "label_"
+CHAIN = "chain"
+"""Class number of an event: a place in the names of decay chains that its file keeps."""
 
 _COLUMNS = [f.name for f in (*INPUT_SETS["full"], *TARGETS) if not f.derived]
 LAYOUT = (
@@ -23,16 +26,24 @@ LAYOUT = (
   *(BRANCHES.get(name, name) for name in (*_COLUMNS, *SPECTATORS)),
   EVENT_NUMBER,
 )
-"""Every branch that ingest knows, beside label_<class>."""
+"""Every branch of jets that ingest knows, beside label_<class>."""
+
+EVENT_LAYOUT = (
+  *(name for inputs in EVENTS.input_sets for name in EVENTS.stored(inputs)),
+  CHAIN,
+  EVENT_NUMBER,
+)
+"""Every branch of e+e- events that ingest knows."""
 
 
-def check_branches(branches: Mapping[str, str]) -> None:
+def check_branches(branches: Mapping[str, str], kind: Kind = JETS) -> None:
   """Raises DataError for a name that is none of the layout's."""
+  known, more = (LAYOUT, f" and {LABEL}CLASS") if kind is JETS else (EVENT_LAYOUT, "")
   for name in branches:
-    if name not in LAYOUT and not name.startswith(LABEL):
+    if name not in known and not (kind is JETS and name.startswith(LABEL)):
       raise DataError(
         f"branches: '{name}={branches[name]}' names no branch of the layout; the nearest is "
-        f"'{nearest(name, LAYOUT)}' of {list(LAYOUT)} and {LABEL}CLASS"
+        f"'{nearest(name, known)}' of {list(known)}{more}"
       )
 
 

@@ -44,7 +44,7 @@ def find_faults(
   not_finite(events.p4, p4_names, per_event)
   not_finite(events.features, [BRANCHES.get(n, n) for n in layout.particle], per_event)
   not_finite(events.values, [BRANCHES.get(n, n) for n in layout.event], lambda bad: bad)
-  faults.append(Fault("jet without particles", p4_names[0], events.counts == 0))
+  faults.append(Fault("no particles", p4_names[0], events.counts == 0))
   energy = events.p4[:, 0]
   faults.append(Fault("energy that is not positive", p4_names[0], per_event(energy <= 0)))
   faults.append(Fault("energy below |p|", p4_names[0], per_event(_spacelike(events))))

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 _BINS = 60
 _FEW = 6  # edges: flags and charges
+_MANY = 20  # classes: all in one histogram
 _PEAK = 0.4  # of all values in one bin: the count axis becomes logarithmic
 
 
 def draw_all(sample: Sample, directory: str | os.PathLike[str]) -> list[pathlib.Path]:
-  """Writes features.png, targets.png and jets.png; returns their paths."""
+  """Writes features.png, targets.png and, of jets, jets.png; returns their paths."""
   import matplotlib
 
   matplotlib.use("Agg")
@@ -27,13 +28,13 @@ def draw_all(sample: Sample, directory: str | os.PathLike[str]) -> list[pathlib.
   out.mkdir(parents=True, exist_ok=True)
   schema = sample.schema
   features = [(f.name, f.unit, sample.values[:, i]) for i, f in enumerate(schema.features)]
-  events = [("particles per jet", "", sample.counts.astype(float))]
+  events = [(f"particles per {sample.what.removesuffix('s')}", "", sample.counts.astype(float))]
   events += [(t.name, t.unit, sample.targets[:, i]) for i, t in enumerate(schema.targets)]
-  return [
+  drawn = [
     _histograms(out / "features.png", features, sample.particle_label, schema.classes, "particles"),
-    _histograms(out / "targets.png", events, sample.label, schema.classes, "jets"),
-    _jets(out / "jets.png", sample),
+    _histograms(out / "targets.png", events, sample.label, schema.classes, sample.what),
   ]
+  return [*drawn, _jets(out / "jets.png", sample)] if sample.what == "jets" else drawn
 
 
 def _histograms(
@@ -57,14 +58,20 @@ def _histograms(
     axis.set_xlabel(f"{name} [{unit}]" if unit else name)
     axis.set_yticks([])
   handles, names = axes.flat[0].get_legend_handles_labels()
-  figure.legend(handles, names, loc="outside upper center", ncols=10, frameon=False)
-  figure.supylabel(f"{what}, each class normalised")
+  if len(classes) <= _MANY:
+    figure.legend(handles, names, loc="outside upper center", ncols=10, frameon=False)
+  figure.supylabel(f"{what}, each class normalised" if len(classes) <= _MANY else what)
   figure.savefig(path, dpi=110)
   plt.close(figure)
   return path
 
 
 def _one_histogram(axis: Axes, x: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> None:
+  label, x = label[~np.isnan(x)], x[~np.isnan(x)]
+  if not len(x):
+    return
+  if len(classes) > _MANY:
+    label, classes = np.zeros_like(label), ("all classes",)
   bins = _bins(x)
   counts, _ = np.histogram(x, bins)
   if len(bins) > _FEW and counts.max() > _PEAK * counts.sum():

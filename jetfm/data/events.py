@@ -21,6 +21,20 @@ class Layout:
   event: tuple[str, ...] = ()
 
 
+def flag_of(group: str) -> str:
+  """Particle column, 1 or 0, that tells whether a detector group measured a particle.
+
+  Data without these columns have all measurements of every particle.
+  """
+  return f"has_{group}"
+
+
+def flags_in(names: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
+  """The flags of the groups when they are among the particle columns `names`, else ()."""
+  flags = tuple(map(flag_of, groups))
+  return flags if set(flags) <= set(names) else ()
+
+
 @dataclasses.dataclass
 class Events:
   """n events with P particles in all; F and E are the columns of a `Layout`."""

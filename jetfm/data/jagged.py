@@ -1,9 +1,9 @@
-"""The JetClass layout as awkward arrays, which ROOT and Parquet files share."""
+"""Branches as awkward arrays, which ROOT and Parquet files share, and the JetClass layout."""
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import awkward as ak
 import numpy as np
@@ -16,7 +16,68 @@ from jetfm.data.momenta import four_momenta, impossible
 from jetfm.data.sources import Chunk, Fault
 
 
-class JaggedFile:
+class JaggedBranches:
+  """Branches of one file by the names of its layout, read as flat arrays.
+
+  Attributes:
+    names: of all branches, in the layout's terms.
+    own: those names -> the file's.
+  """
+
+  def __init__(self, path: pathlib.Path, where: str, own: Mapping[str, str]):
+    self._described = f"{path.name}, {where}"
+    self.own = dict(own)
+    self.names = tuple(own)
+
+  def particle_columns(
+    self, arrays: ak.Array, names: Iterable[str]
+  ) -> tuple[np.ndarray, dict[str, np.ndarray], list[Fault]]:
+    """Branches with one value for each particle.
+
+    Returns: (n,) particles of each event, which the first branch tells; name -> (P,) float32; and
+      the branches that have another number of values.
+    """
+    columns: dict[str, np.ndarray] = {}
+    faults: list[Fault] = []
+    counts, total, first = np.zeros(0, np.int32), 0, ""
+    for branch in names:
+      own, flat = self._flat(arrays, branch)
+      if not columns:
+        counts, total, first = own, len(flat), self.own[branch]
+      elif (wrong := own != counts).any():
+        faults.append(Fault(f"as many values as {first} expected", branch, wrong))
+        flat = np.resize(flat, total) if len(flat) else np.zeros(total, np.float32)
+      columns[branch] = flat
+    return counts, columns, faults
+
+  def per_event(self, arrays: ak.Array, branch: str) -> np.ndarray:
+    """A branch with one number for each event, in its own type."""
+    return self._numbers(arrays[self.own[branch]], branch)
+
+  def _flat(self, arrays: ak.Array, branch: str) -> tuple[np.ndarray, np.ndarray]:
+    array = arrays[self.own[branch]]
+    if array.ndim != 2:
+      raise DataError(
+        f"{self._described}: branch '{self.own[branch]}' has {array.ndim} axes, expected 2: one "
+        "entry per jet or event, with a list of its particles"
+      )
+    counts = ak.to_numpy(ak.num(array)).astype(np.int32)
+    return counts, self._numbers(ak.flatten(array), branch, np.float32)
+
+  def _numbers(self, array: ak.Array, branch: str, dtype=None) -> np.ndarray:
+    about = f"{self._described}: branch '{self.own[branch]}'"
+    try:
+      values = ak.to_numpy(array, allow_missing=False)
+    except (ValueError, TypeError) as error:
+      reason = str(error).strip().splitlines()[0]
+      raise DataError(f"{about} is not plain numbers ({reason})") from None
+    if values.dtype.kind not in "biuf" or values.ndim != 1:
+      raise DataError(f"{about} holds {values.dtype}, expected numbers")
+    with np.errstate(over="ignore"):
+      return values if dtype is None else values.astype(dtype)
+
+
+class JaggedFile(JaggedBranches):
   """What the branches of one file are in the layout; the file itself is its reader's.
 
   Attributes:
@@ -32,9 +93,7 @@ class JaggedFile:
   def __init__(
     self, path: pathlib.Path, where: str, found: Sequence[str], branches: Mapping[str, str]
   ):
-    self._described = f"{path.name}, {where}"
-    self._own = in_layout(path, where, found, branches)
-    self.names = tuple(self._own)
+    super().__init__(path, where, in_layout(path, where, found, branches))
     self.p4_names = momentum_branches(path, where, self.names)
     by_branch = {branch: column for column, branch in BRANCHES.items()}
     self.provides = frozenset(by_branch.get(n, n) for n in self.names)
@@ -46,7 +105,7 @@ class JaggedFile:
     stored = [BRANCHES.get(n, n) for n in (*layout.particle, *layout.event)]
     number = [EVENT_NUMBER] if EVENT_NUMBER in self.names else []
     wanted = [*self.p4_names, *stored, *(f"{LABEL}{c}" for c in classes), *number]
-    return list(dict.fromkeys(self._own[name] for name in wanted))
+    return list(dict.fromkeys(self.own[name] for name in wanted))
 
   def to_chunk(self, arrays: ak.Array, layout: Layout, classes: Sequence[str], start: int) -> Chunk:
     """Awkward records with those branches -> a chunk whose first entry is number `start`.
@@ -54,29 +113,22 @@ class JaggedFile:
     Without `classes` no label is read, and all are -1. Branch types may be bool, integer or float.
     Raises: DataError for a branch that is not numbers.
     """
-    first = self.p4_names[0]
-    counts, energy = self._flat(arrays, first)
-    faults = []
-
-    def per_particle(branch: str) -> np.ndarray:
-      own, flat = self._flat(arrays, branch)
-      wrong = own != counts
-      if wrong.any():
-        faults.append(Fault(f"as many values as {self._own[first]} expected", branch, wrong))
-        return np.resize(flat, len(energy)) if len(flat) else np.zeros(len(energy), np.float32)
-      return flat
+    of_layout = [BRANCHES.get(name, name) for name in layout.particle]
+    counts, particles, faults = self.particle_columns(
+      arrays, dict.fromkeys((*self.p4_names, *of_layout))
+    )
 
     def per_event(branch: str) -> np.ndarray:
-      return self._numbers(arrays[self._own[branch]], branch)
+      return self.per_event(arrays, branch)
 
-    momenta = [energy, *(per_particle(b) for b in self.p4_names[1:])]
+    momenta = [particles[branch] for branch in self.p4_names]
     for branch, values in zip(self.p4_names, momenta, strict=True):
       for reason, bad in impossible(branch, values).items():
         owners = np.repeat(np.arange(len(counts)), counts)[bad]
         faults.append(Fault(reason, branch, np.isin(np.arange(len(counts)), owners)))
-    features = np.empty((len(energy), len(layout.particle)), np.float32)
-    for i, name in enumerate(layout.particle):
-      features[:, i] = per_particle(BRANCHES.get(name, name))
+    features = np.empty((len(momenta[0]), len(layout.particle)), np.float32)
+    for i, branch in enumerate(of_layout):
+      features[:, i] = particles[branch]
     values = np.empty((len(counts), len(layout.event)), np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
       for i, name in enumerate(layout.event):
@@ -102,25 +154,3 @@ class JaggedFile:
       number,
       tuple(faults),
     )
-
-  def _flat(self, arrays: ak.Array, branch: str) -> tuple[np.ndarray, np.ndarray]:
-    array = arrays[self._own[branch]]
-    if array.ndim != 2:
-      raise DataError(
-        f"{self._described}: branch '{self._own[branch]}' has {array.ndim} axes, expected 2: one "
-        "entry per jet, with a list of its particles"
-      )
-    counts = ak.to_numpy(ak.num(array)).astype(np.int32)
-    return counts, self._numbers(ak.flatten(array), branch, np.float32)
-
-  def _numbers(self, array: ak.Array, branch: str, dtype=None) -> np.ndarray:
-    about = f"{self._described}: branch '{self._own[branch]}'"
-    try:
-      values = ak.to_numpy(array, allow_missing=False)
-    except (ValueError, TypeError) as error:
-      reason = str(error).strip().splitlines()[0]
-      raise DataError(f"{about} is not plain numbers ({reason})") from None
-    if values.dtype.kind not in "biuf" or values.ndim != 1:
-      raise DataError(f"{about} holds {values.dtype}, expected numbers")
-    with np.errstate(over="ignore"):
-      return values if dtype is None else values.astype(dtype)

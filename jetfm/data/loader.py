@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jetfm.data.batch import make_batch
-from jetfm.data.events import Events
+from jetfm.data.events import Events, flags_in
 from jetfm.data.schedule import Schedule
 from jetfm.data.windows import Stream, WindowCache
 from jetfm.typing import Batch
@@ -45,12 +45,14 @@ class Loader:
     self.dataset, self.schedule = dataset, schedule
     self.own_lanes = tuple(own_lanes)
     self.epochs = epochs
-    manifest = dataset.manifest
+    manifest, schema = dataset.manifest, dataset.schema
+    flags = flags_in(manifest.layout.particle, schema.groups)
+    self._flagged = bool(flags)
     self._cache = WindowCache(
       Stream(
         dataset.directory,
         manifest.columns,
-        dataclasses.replace(manifest.layout, particle=dataset.schema.stored),
+        dataclasses.replace(manifest.layout, particle=(*schema.stored, *flags)),
         dataset.blocks,
         dataset.labels,
         seed if shuffle else None,
@@ -114,7 +116,7 @@ class Loader:
     num_targets = len(self.dataset.schema.stored_targets)
     num_groups = len(self.dataset.schema.groups)
     return tuple(
-      make_batch(rows, length, num_targets, num_groups, self._cache.empty)
+      make_batch(rows, length, num_targets, num_groups, self._cache.empty, self._flagged)
       for rows, length in zip(pieces, schedule.lengths, strict=True)
     )
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jetfm.data.batch import make_batch
-from jetfm.data.events import Events
+from jetfm.data.events import Events, flag_of
 from jetfm.schema import Feature, Schema
 
 
@@ -82,7 +82,7 @@ class MomentsOf:
     return tuple(columns.values())
 
   def __call__(self, block: Events) -> dict[Feature, Moments]:
-    """Moments over the particles, or for targets the events, of one block.
+    """Moments over the particles that have a feature, or for targets the events, of one block.
 
     An event whose stored target is 0 does not have it (a jet without a particle-level one).
     """
@@ -96,7 +96,11 @@ class MomentsOf:
       values = self._compute(batch.p4, batch.features, batch.mask, batch.targets)
     values = [np.asarray(v) for v in values]
     split = len(self._features)
-    out = {f: Moments.of(v[batch.mask]) for f, v in zip(self._features, values, strict=False)}
+    out = {}
+    for feature, v in zip(self._features, values[:split], strict=True):
+      flag = self._place.get(flag_of(feature.group))
+      measured = batch.mask if flag is None else batch.mask & (batch.features[..., flag] > 0)
+      out[feature] = Moments.of(v[measured])
     real = batch.weight > 0
     stored = self._schemas[0].stored_targets
     for target, v in zip(self._targets, values[split:], strict=True):

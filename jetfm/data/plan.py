@@ -10,14 +10,8 @@ from typing import Any
 from jetfm.data.branches import LABEL, check_branches
 from jetfm.data.errors import DataError, nearest
 from jetfm.data.events import Layout
-from jetfm.data.jet_schema import (
-  BRANCHES,
-  FILE_PREFIXES,
-  INPUT_SETS,
-  SPECTATORS,
-  TARGETS,
-  jet_schema,
-)
+from jetfm.data.jet_schema import BRANCHES, FILE_PREFIXES
+from jetfm.data.kinds import EVENTS, Kind, kind_of
 from jetfm.data.manifest import SPLITS, file_digest
 from jetfm.data.sources import (
   Source,
@@ -61,11 +55,7 @@ class Settings:
   branches: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    if self.inputs not in INPUT_SETS:
-      near = nearest(self.inputs, INPUT_SETS)
-      raise DataError(
-        f"no input set '{self.inputs}'; the nearest is '{near}' of {list(INPUT_SETS)}"
-      )
+    kind = kind_of(self.inputs)
     if len(self.fractions) != 3 or min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6:
       raise DataError(
         f"fractions must be three numbers of train, valid, test with sum 1, got {self.fractions}"
@@ -76,7 +66,7 @@ class Settings:
       raise DataError(f"block_events must be positive, got {self.block_events}")
     if self.on_bad not in ("error", "drop"):
       raise DataError(f"on_bad must be 'error' or 'drop', got '{self.on_bad}'")
-    check_branches(self.branches)
+    check_branches(self.branches, kind)
 
 
 @dataclasses.dataclass
@@ -139,15 +129,16 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
   lacks are left out, with a line that says so.
   Raises: DataError, with `on_bad='error'` for the first file that cannot be used.
   """
-  particle = tuple(f.name for f in INPUT_SETS[settings.inputs] if not f.derived)
+  kind = kind_of(settings.inputs)
+  particle = kind.stored(settings.inputs)
   opened: list[tuple[SourceFile, frozenset[str]]] = []
   classes = settings.classes
   next_id = 0
   for file in files:
     source = None
     try:
-      source = open_source(file.path, settings.branches)
-      require(source, particle, settings.inputs, _hint(source))
+      source = open_source(file.path, settings.branches, settings.inputs)
+      require(source, particle, settings.inputs, _hint(source, kind))
       classes = _same_classes(file.path, source, classes, settings)
       file.expected_class = _expected_class(file.path, source, classes, settings)
     except DataError as error:
@@ -178,32 +169,31 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
       left_out.append(f"{name} (no branch '{branch}' in {without} of {len(opened)} files)")
     return not without
 
-  targets = tuple(t for t in TARGETS if t.derived or provided(t.name))
-  spectators = tuple(filter(provided, SPECTATORS))
+  targets = tuple(t for t in kind.targets if t.derived or provided(t.name))
+  spectators = tuple(filter(provided, kind.spectators))
   if left_out:
     say(f"left out of the schema: {', '.join(left_out)}")
   schemas = {
-    name: jet_schema(name, classes, targets, spectators)
-    for name, features in INPUT_SETS.items()
+    name: Schema(name, features, classes, targets, spectators)
+    for name, features in kind.input_sets.items()
     if all(f.derived or f.name in particle for f in features)
   }
   event = (*(t.name for t in targets if not t.derived), *spectators)
   return Plan(Layout(particle, event), classes, schemas, tuple(files))
 
 
-def _hint(source: Source) -> str:
-  fits = [
-    name
-    for name, features in INPUT_SETS.items()
-    if all(f.derived or f.name in source.provides for f in features)
-  ]
-  return f"Use --config.inputs={fits[-1]}, or name the branch in the schema."
+def _hint(source: Source, kind: Kind) -> str:
+  fits = [name for name in kind.input_sets if set(kind.stored(name)) <= source.provides]
+  other = f"Use --config.inputs={fits[-1]}, or say" if fits else "Say"
+  return f"{other} what the file calls it: --config.branches=NAME=BRANCH."
 
 
 def _same_classes(
   path: pathlib.Path, source: Source, classes: tuple[str, ...] | None, settings: Settings
 ) -> tuple[str, ...]:
   found = source.classes
+  if kind_of(settings.inputs) is EVENTS and found is not None:
+    return _same_chains(path, found, classes, settings)
   if found == ():
     if settings.classes is not None:
       return settings.classes
@@ -234,6 +224,24 @@ def _same_classes(
       f"{path.name}: its classes {list(found)} are not those of the files before it, "
       f"{list(classes)}: make two data sets, or name them with --config.classes=..."
     )
+  return classes
+
+
+def _same_chains(
+  path: pathlib.Path,
+  found: tuple[str, ...],
+  classes: tuple[str, ...] | None,
+  settings: Settings,
+) -> tuple[str, ...]:
+  if classes is None:
+    return found
+  for name in classes:
+    if name not in found:
+      whose = "--config.classes" if settings.classes is not None else "the files before it"
+      raise DataError(
+        f"{path.name}: none of its {len(found)} decay chains is '{name}' of {whose}; the nearest "
+        f"is '{nearest(name, found)}'. Name the chains of the data set: --config.classes=FILE.csv"
+      )
   return classes
 
 

@@ -1,26 +1,36 @@
-"""ROOT files in the published JetClass layout, or with other names for its branches."""
+"""ROOT files of jets, in the published JetClass layout, or of e+e- events."""
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import uproot
 
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.jagged import JaggedFile
+from jetfm.data.jagged_events import MOMENTUM, EventFile
 from jetfm.data.sources import Chunk
 
 TREE = "tree"
+NAMES = "jetfm"
+"""JSON that files of ours keep: its 'chains' are the names of the classes."""
 
 
 class RootSource:
-  """A `Source`: the tree 'tree' of a ROOT file, or its only tree."""
+  """A `Source`: the tree 'tree' of a ROOT file, or its only tree.
+
+  Args:
+    branches: names of the layout -> names in the file.
+    events: the file is of e+e- events; it is of jets otherwise.
+  """
 
   splittable = True
 
-  def __init__(self, path: pathlib.Path, branches: Mapping[str, str]):
+  def __init__(self, path: pathlib.Path, branches: Mapping[str, str], events: bool):
     self.path = path
     try:
       self._file = uproot.open(path)
@@ -38,7 +48,13 @@ class RootSource:
     except Exception as error:
       raise _damaged(path, error) from None
     self.where = f"tree '{name}'"
-    self._jagged = JaggedFile(path, self.where, found, branches)
+    if not events and MOMENTUM[0] in found and not branches:
+      raise DataError(f"{path}: a file of e+e- events; ingest it with --config.inputs=bes")
+    self._jagged: JaggedFile | EventFile
+    if events:
+      self._jagged = EventFile(path, self.where, found, branches, _chains(self._file))
+    else:
+      self._jagged = JaggedFile(path, self.where, found, branches)
     self.names, self.p4_names = self._jagged.names, self._jagged.p4_names
     self.classes: tuple[str, ...] | None = self._jagged.classes
     self.provides = self._jagged.provides
@@ -75,5 +91,19 @@ def _damaged(path: pathlib.Path, error: Exception, entry: int | None = None) -> 
 
 
 def open_source(path: pathlib.Path, branches: Mapping[str, str]) -> RootSource:
-  """Raises: DataError when the file is damaged, or lacks momenta or one of the `branches`."""
-  return RootSource(path, branches)
+  """Jets. Raises: DataError when the file is damaged, or lacks momenta or one of the `branches`."""
+  return RootSource(path, branches, events=False)
+
+
+def open_events(path: pathlib.Path, branches: Mapping[str, str]) -> RootSource:
+  """e+e- events. Raises: DataError as `open_source` does."""
+  return RootSource(path, branches, events=True)
+
+
+def _chains(file: Any) -> tuple[str, ...] | None:
+  """Names of the decay chains that a file keeps; None when it keeps none."""
+  try:
+    names = json.loads(str(file[NAMES]))["chains"]
+  except (KeyError, TypeError, ValueError, uproot.DeserializationError):
+    return None
+  return tuple(map(str, names))

@@ -11,6 +11,7 @@ import numpy as np
 from jetfm.data.checks import find_faults
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout, leading
+from jetfm.data.kinds import kind_of
 from jetfm.data.manifest import SPLITS
 from jetfm.data.plan import HASHED, Settings
 from jetfm.data.sources import Chunk, open_source
@@ -78,7 +79,7 @@ def scatter(
   )
   writer = SpoolWriter(job.spool, layout, keys)
   try:
-    with contextlib.closing(open_source(job.path, settings.branches)) as source:
+    with contextlib.closing(open_source(job.path, settings.branches, settings.inputs)) as source:
       labels = () if source.classes == () else classes
       for chunk in source.chunks(layout, labels, job.start, job.stop, CHUNK_EVENTS):
         if not labels:
@@ -136,7 +137,8 @@ def _without_faults(
     branch = settings.branches.get(first.branch, first.branch)
     raise DataError(
       f"{job.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
-      "Mend the file, or leave such jets out, counted, with --config.on_bad=drop"
+      f"Mend the file, or leave such {kind_of(settings.inputs).what} out, counted, with "
+      "--config.on_bad=drop"
     )
   for fault in faults:
     new = int((fault.bad & good).sum())

@@ -14,6 +14,7 @@ import numpy as np
 from jetfm.data.errors import DataError, nearest
 from jetfm.data.events import Events, Layout
 from jetfm.data.jet_schema import BRANCHES, FILE_PREFIXES, JET_KINEMATICS
+from jetfm.data.kinds import EVENTS, kind_of
 
 READERS = {
   ".root": "jetfm.data.read_root",
@@ -110,11 +111,14 @@ def find_files(patterns: str) -> list[pathlib.Path]:
   return sorted(found, key=lambda f: (f.name, str(f)))
 
 
-def open_source(path: pathlib.Path, branches: Mapping[str, str] | None = None) -> Source:
+def open_source(
+  path: pathlib.Path, branches: Mapping[str, str] | None = None, inputs: str = "full"
+) -> Source:
   """Opens a file by its suffix.
 
   Args:
-    branches: names of the JetClass layout -> names in the file, where the two differ.
+    branches: names of the layout -> names in the file, where the two differ.
+    inputs: an input set of the kind of data that the file holds.
 
   Raises: DataError when it is not of that format, or lacks what every input set needs.
   """
@@ -124,6 +128,10 @@ def open_source(path: pathlib.Path, branches: Mapping[str, str] | None = None) -
     reader = importlib.import_module(READERS[path.suffix])
   except ImportError as error:
     raise DataError(f"{path}: reading it needs {error.name}: pip install 'jetfm[data]'") from None
+  if kind_of(inputs) is EVENTS:
+    if path.suffix != ".root":
+      raise DataError(f"{path}: e+e- events (input set '{inputs}') are read from .root files only")
+    return reader.open_events(path, branches or {})
   if path.suffix in WITH_BRANCHES:
     return reader.open_source(path, branches or {})
   if branches:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jetfm.data.errors import DataError
+from jetfm.data.kinds import kind_of
 from jetfm.data.manifest import SPLITS, Manifest
 from jetfm.data.pipeline import open_dataset
 from jetfm.data.schedule import make_schedule, padding_waste
@@ -20,11 +21,12 @@ BATCH_SIZE = 512
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """Some jets of one split, particles of all jets one after another.
+  """Some jets or events of one split, particles of all of them one after another.
 
   Attributes:
     schema: of the largest input set.
-    values: (P, columns) physical values of the schema's features.
+    what: 'jets' or 'events'.
+    values: (P, columns) physical values of the schema's features; NaN where not measured.
     particle_label: (P,) class of the jet a particle belongs to.
     counts, label: (n,) of the jets.
     targets: (n, targets) in the order of `schema.targets`.
@@ -34,6 +36,7 @@ class Sample:
   manifest: Manifest
   schema: Schema
   split: str
+  what: str
   values: np.ndarray
   particle_label: np.ndarray
   counts: np.ndarray
@@ -73,8 +76,10 @@ def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 
     (batch,) = loader[step]
     real, mask = batch.weight > 0, batch.mask
     values, targets, coordinates = compute(batch)
+    measured = batch.present[..., [schema.groups.index(f.group) for f in schema.features]]
+    values = np.where(measured, values, np.nan)
     label, counts = np.asarray(batch.label)[real], np.sum(mask, axis=1)[real]
-    parts["values"].append(np.asarray(values)[mask])
+    parts["values"].append(values[mask])
     parts["owner"].append(np.repeat(label, counts))
     parts["counts"].append(counts)
     parts["label"].append(label)
@@ -87,6 +92,7 @@ def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 
     manifest,
     schema,
     split,
+    kind_of(inputs).what,
     joined["values"],
     joined["owner"],
     joined["counts"],
@@ -98,7 +104,8 @@ def take_sample(directory: str | os.PathLike[str], max_events: int, jets: int = 
 
 def describe(directory: str | os.PathLike[str], sample: Sample, verify: bool = False) -> str:
   """What a data set holds, as text. Raises: DataError when `verify` finds a changed file."""
-  manifest = sample.manifest
+  manifest, what = sample.manifest, sample.what
+  width = max(6, *(len(name) + 1 for name in manifest.classes))
   lines = [f"{directory}", f"  made from {len(manifest.sources)} files; input sets:"]
   lines += [
     f"    {name:<8}{len(s.features):>3} features, {s.width} columns"
@@ -110,22 +117,22 @@ def describe(directory: str | os.PathLike[str], sample: Sample, verify: bool = F
   dropped = sum(sum(s["drops"].values()) for s in manifest.sources)
   refused = sum(bool(s["refused"]) for s in manifest.sources)
   lines += [
-    f"  left out: {dropped:,} jets, {refused} files; cut at {manifest.edges[-1]} particles: "
-    f"{manifest.truncated['events']:,} jets",
+    f"  left out: {dropped:,} {what}, {refused} files; cut at {manifest.edges[-1]} particles: "
+    f"{manifest.truncated['events']:,} {what}",
     "",
-    "  class " + "".join(f"{s:>14}" for s in SPLITS),
+    f"  {'class':<{width}}" + "".join(f"{s:>14}" for s in SPLITS),
   ]
   counts = [manifest.splits[s].class_counts(len(manifest.classes)) for s in SPLITS]
   for i, name in enumerate(manifest.classes):
     row = "".join(f"{c[i]:>8,} {100 * c[i] / max(c.sum(), 1):>3.0f} %" for c in counts)
-    lines.append(f"  {name:<6}{row}")
-  lines.append("  all   " + "".join(f"{c.sum():>8,}      " for c in counts))
-  lines += ["", f"  particles per jet ('{sample.split}')"]
+    lines.append(f"  {name:<{width}}{row}")
+  lines.append(f"  {'all':<{width}}" + "".join(f"{c.sum():>8,}      " for c in counts))
+  lines += ["", f"  particles per {what.removesuffix('s')} ('{sample.split}')"]
   lines += _histogram(manifest, sample.split)
-  lines += ["", *_padding(manifest, sample.split)]
+  lines += ["", *_padding(manifest, sample.split, what)]
   lines += [
     "",
-    f"  values of {len(sample.counts):,} jets ('{sample.split}'), physical units",
+    f"  values of {len(sample.counts):,} {what} ('{sample.split}'), physical units",
     f"  {'':<22}{'unit':<6}{'min':>12}{'1 %':>12}{'median':>12}{'99 %':>12}{'max':>12}",
   ]
   lines += [
@@ -141,6 +148,7 @@ def describe(directory: str | os.PathLike[str], sample: Sample, verify: bool = F
 
 
 def _range(name: str, unit: str, x: np.ndarray) -> str:
+  x = x[~np.isnan(x)]
   shown = np.quantile(x, (0, 0.01, 0.5, 0.99, 1)) if len(x) else np.full(5, np.nan)
   return f"  {name:<22}{unit:<6}" + "".join(f"{v:>12.4g}" for v in shown)
 
@@ -155,13 +163,14 @@ def _histogram(manifest: Manifest, split: str) -> list[str]:
   ]
 
 
-def _padding(manifest: Manifest, split: str) -> list[str]:
+def _padding(manifest: Manifest, split: str, what: str) -> list[str]:
   """How much of a batch is padding, with groups and without."""
   chosen = manifest.splits[split]
   multiplicity = np.asarray(chosen.multiplicity)
   counts = np.repeat(np.arange(len(multiplicity)), multiplicity)
   longest = manifest.edges[-1]
-  groups = tuple(n for n in DEFAULT_LENGTHS if n in manifest.edges)
+  usual = DEFAULT_LENGTHS if what == "jets" else manifest.edges
+  groups = tuple(n for n in usual if n in manifest.edges)
   lines = []
   for lengths in (groups, (longest,)):
     if not lengths or lengths[-1] < counts.max():
@@ -174,6 +183,6 @@ def _padding(manifest: Manifest, split: str) -> list[str]:
     )
     lines.append(
       f"  padding: {100 * padding_waste(counts, schedule):.0f} % of the slots in batches of "
-      f"{BATCH_SIZE} (length x jets: {sizes})"
+      f"{BATCH_SIZE} (length x {what}: {sizes})"
     )
   return lines

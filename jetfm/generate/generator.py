@@ -8,16 +8,16 @@ import numpy as np
 
 from jetfm.generate import pythia
 from jetfm.generate.acceptance_veto import veto_class
-from jetfm.generate.jet_table import JetTable
 from jetfm.generate.jets import make_jets
 from jetfm.generate.processes import COMMON_SETTINGS, PROCESSES
+from jetfm.generate.table import Table
 
 # Part of what a seed means: another size gives other jets.
 EVENTS_PER_CHUNK = 100
 _PYTHIA_SEEDS = 900_000_000
 
 
-def generate_jets(class_name: str, seed: int, file_number: int = 0) -> Iterator[JetTable]:
+def generate_jets(class_name: str, seed: int, file_number: int = 0) -> Iterator[Table]:
   """Jets of a class, one table per chunk of events, forever.
 
   The jets depend on these three arguments alone (and on the versions of the packages).
@@ -49,7 +49,7 @@ def generate_jets(class_name: str, seed: int, file_number: int = 0) -> Iterator[
       first_event += EVENTS_PER_CHUNK
 
 
-def take(tables: Iterator[JetTable], count: int) -> Iterator[JetTable]:
+def take(tables: Iterator[Table], count: int) -> Iterator[Table]:
   """Tables that together hold exactly `count` jets."""
   missing = count
   while missing > 0:

@@ -1,11 +1,6 @@
-"""The columns of a JetClass file: their names, their published types, and jets in memory."""
+"""The columns of a JetClass file: their names and their published types."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from jetfm.generate.processes import CLASS_NAMES
 
@@ -34,54 +29,3 @@ PARTICLE_BRANCHES: dict[str, str] = {
     for name in ("ChargedHadron", "NeutralHadron", "Photon", "Electron", "Muon")
   },
 }
-
-
-@dataclass(frozen=True)
-class JetTable:
-  """Jets as columns.
-
-  Attributes:
-    jets: branch name -> (J,), with the types of JET_BRANCHES.
-    offsets: (J + 1,) where each jet's particles start.
-    particles: branch name -> (offsets[-1],), with the types of PARTICLE_BRANCHES.
-  """
-
-  jets: dict[str, np.ndarray]
-  offsets: np.ndarray
-  particles: dict[str, np.ndarray]
-
-  def __len__(self) -> int:
-    return len(self.offsets) - 1
-
-  def head(self, count: int) -> JetTable:
-    """The first `count` jets."""
-    offsets = self.offsets[: count + 1]
-    return JetTable(
-      {name: values[:count] for name, values in self.jets.items()},
-      offsets,
-      {name: values[: offsets[-1]] for name, values in self.particles.items()},
-    )
-
-
-def empty_table() -> JetTable:
-  """A table without jets."""
-  return JetTable(
-    {name: np.zeros(0, kind) for name, kind in JET_BRANCHES.items()},
-    np.zeros(1, np.int64),
-    {name: np.zeros(0, kind) for name, kind in PARTICLE_BRANCHES.items()},
-  )
-
-
-def concatenate(tables: Sequence[JetTable]) -> JetTable:
-  """Tables one after the other; none gives an empty table."""
-  if not tables:
-    return empty_table()
-  counts = np.concatenate([np.diff(table.offsets) for table in tables])
-  return JetTable(
-    {name: np.concatenate([table.jets[name] for table in tables]) for name in JET_BRANCHES},
-    np.concatenate([[0], np.cumsum(counts)]),
-    {
-      name: np.concatenate([table.particles[name] for table in tables])
-      for name in PARTICLE_BRANCHES
-    },
-  )

@@ -10,9 +10,10 @@ from jetfm.generate import truth
 from jetfm.generate.clustering import Jets, cluster, substructure
 from jetfm.generate.energy_flow import NEUTRAL_HADRON, PHOTON, FlowObjects, Particles, simulate
 from jetfm.generate.helix import wrap
-from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES, JetTable, empty_table
+from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES
 from jetfm.generate.processes import CLASS_NAMES, JetProcess
 from jetfm.generate.pythia import EventRecords, visible_particles
+from jetfm.generate.table import Table, empty_table
 
 PT_MIN, PT_MAX = 500.0, 1000.0
 MAX_ETA = 2.0
@@ -71,7 +72,7 @@ def particle_level_mass(particles: Particles, jets: Jets) -> np.ndarray:
 
 def make_jets(
   rng: np.random.Generator, records: EventRecords, process: JetProcess, first_event: int = 0
-) -> JetTable:
+) -> Table:
   """Event records -> the jets of the class, as the columns of a JetClass file.
 
   Args:
@@ -84,7 +85,7 @@ def make_jets(
   objects = simulate(rng, particles)
   jets, resonances, found = select(objects, records, process)
   if not len(jets):
-    return empty_table()
+    return empty_table(JET_BRANCHES, PARTICLE_BRANCHES)
   soft_drop, tau = substructure(objects, jets)
   columns: dict[str, np.ndarray] = {
     "jet_pt": jets.pt,
@@ -100,7 +101,7 @@ def make_jets(
   }
   offsets, particle_columns = _particle_columns(objects, jets)
   columns["jet_nparticles"] = np.diff(offsets)
-  return JetTable(
+  return Table(
     {name: columns[name].astype(kind) for name, kind in JET_BRANCHES.items()},
     offsets,
     {name: particle_columns[name].astype(kind) for name, kind in PARTICLE_BRANCHES.items()},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import multiprocessing
 import os
 import pathlib
@@ -11,66 +10,36 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from jetfm.generate.generator import EVENTS_PER_CHUNK, generate_jets, take
-from jetfm.generate.jet_table import JetTable
-from jetfm.generate.processes import COMMON_SETTINGS, PROCESSES
-from jetfm.generate.root_files import OutputError, read_provenance, remove_stale, write_jets
-
-# To be raised whenever a change here gives other jets for the same seed.
-REVISION = 1
+from jetfm.generate.root_files import OutputError, read_provenance, remove_stale, write_tables
+from jetfm.generate.table import Table
 
 
-@dataclass(frozen=True)
-class JetFile:
-  """One file to be made.
+class OutputFile(Protocol):
+  """One file to be made; it goes to other processes by pickling."""
 
-  Attributes:
-    path: where it goes.
-    class_name: class of its jets.
-    number: its number within the class.
-    jets: how many jets it holds.
-    seed: seed of the whole data set.
-  """
+  @property
+  def path(self) -> pathlib.Path:
+    """Where it goes."""
+    ...
 
-  path: pathlib.Path
-  class_name: str
-  number: int
-  jets: int
-  seed: int
+  @property
+  def count(self) -> int:
+    """How many jets or events it holds."""
+    ...
 
   def provenance(self) -> dict[str, Any]:
-    """Everything that its content depends on."""
-    process = PROCESSES[self.class_name]
-    return {
-      "class": self.class_name,
-      "file_number": self.number,
-      "jets": self.jets,
-      "seed": self.seed,
-      "revision": REVISION,
-      "events_per_chunk": EVENTS_PER_CHUNK,
-      "settings": [list(COMMON_SETTINGS), *map(list, process.settings)],
-      "pythia8mc": importlib.metadata.version("pythia8mc"),
-      "fastjet": importlib.metadata.version("fastjet"),
-    }
+    """Everything that its content depends on, as JSON can hold it."""
+    ...
 
-
-def plan_files(
-  out: pathlib.Path, classes: Sequence[str], jets_per_class: int, jets_per_file: int, seed: int
-) -> list[JetFile]:
-  """The files of a data set: `jets_per_class` jets of each class, the last file taking the rest."""
-  files = []
-  for name in classes:
-    for number, first in enumerate(range(0, jets_per_class, jets_per_file)):
-      path = out / f"{PROCESSES[name].prefix}_{number:03d}.root"
-      files.append(JetFile(path, name, number, min(jets_per_file, jets_per_class - first), seed))
-  return files
+  def tables(self) -> Iterator[Table]:
+    """Its content, `count` entries in all."""
+    ...
 
 
 def make_files(
-  files: Sequence[JetFile],
+  files: Sequence[OutputFile],
   processes: int = 1,
   progress: Callable[[int, int], None] | None = None,
 ) -> list[pathlib.Path]:
@@ -82,7 +51,7 @@ def make_files(
   Args:
     files: what to make.
     processes: how many files to make at the same time.
-    progress: called now and then with the jets made so far and the jets to be made.
+    progress: called now and then with the entries made so far and those to be made.
 
   Raises: OutputError when a file of other settings is in the way, the disk is full, or a process
     was killed. Complete files are kept, and nothing else is left under a final name.
@@ -91,12 +60,12 @@ def make_files(
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
   missing = [file for file in files if not _is_done(file)]
-  total = sum(file.jets for file in missing)
+  total = sum(file.count for file in missing)
   made = 0
 
-  def add(jets: int) -> None:
+  def add(entries: int) -> None:
     nonlocal made
-    made += jets
+    made += entries
     if progress is not None:
       progress(made, total)
 
@@ -108,34 +77,38 @@ def make_files(
   return [file.path for file in missing]
 
 
-def _is_done(file: JetFile) -> bool:
+def _is_done(file: OutputFile) -> bool:
   if not file.path.exists():
     return False
   found, wanted = read_provenance(file.path), file.provenance()
   different = sorted(key for key in wanted if found.get(key) != wanted[key])
   if different:
     listed = ", ".join(
-      f"{k} {found.get(k)} (now {wanted[k]})" for k in different if k != "settings"
+      f"{key} {found.get(key)} (now {wanted[key]})" if _is_short(wanted[key]) else f"other {key}"
+      for key in different
     )
     raise OutputError(
-      f"'{file.path}' was made with other settings: {listed or 'Pythia settings'}. Give the "
-      "settings of that run to continue it, or choose another folder with --config.out"
+      f"'{file.path}' was made with other settings: {listed}. Give the settings of that run to "
+      "continue it, or choose another folder with --config.out"
     )
   return True
 
 
-def _make_file(file: JetFile, report: Callable[[int], None]) -> None:
-  tables = take(generate_jets(file.class_name, file.seed, file.number), file.jets)
-  write_jets(file.path, _reporting(tables, report), file.provenance())
+def _is_short(value: Any) -> bool:
+  return not isinstance(value, (list, dict))
 
 
-def _reporting(tables: Iterator[JetTable], report: Callable[[int], None]) -> Iterator[JetTable]:
+def _make_file(file: OutputFile, report: Callable[[int], None]) -> None:
+  write_tables(file.path, _reporting(file.tables(), report), file.provenance())
+
+
+def _reporting(tables: Iterator[Table], report: Callable[[int], None]) -> Iterator[Table]:
   for table in tables:
     report(len(table))
     yield table
 
 
-# What a worker shares with its parent: the number of jets made, and the order to stop.
+# What a worker shares with its parent: the number of entries made, and the order to stop.
 _shared: dict[str, Any] = {}
 
 
@@ -149,22 +122,24 @@ def _start_worker(count: Any, stop: Any) -> None:
   _shared.update(count=count, stop=stop)
 
 
-def _work(file: JetFile) -> None:
+def _work(file: OutputFile) -> None:
   parent = multiprocessing.parent_process()
 
-  def report(jets: int) -> None:
+  def report(entries: int) -> None:
     if _shared["stop"].is_set():
       raise _Stopped
     if parent is not None and not parent.is_alive():
       os._exit(1)
     with _shared["count"].get_lock():
-      _shared["count"].value += jets
+      _shared["count"].value += entries
 
   with contextlib.suppress(_Stopped):
     _make_file(file, report)
 
 
-def _make_in_parallel(files: Sequence[JetFile], processes: int, add: Callable[[int], None]) -> None:
+def _make_in_parallel(
+  files: Sequence[OutputFile], processes: int, add: Callable[[int], None]
+) -> None:
   context = multiprocessing.get_context("spawn")
   count, stop = context.Value("q", 0), context.Event()
   executor = ProcessPoolExecutor(

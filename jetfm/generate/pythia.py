@@ -10,7 +10,7 @@ import numpy as np
 
 from jetfm.generate.energy_flow import Particles
 
-_NEUTRINOS = (12, 14, 16)
+NEUTRINOS = (12, 14, 16)
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class EventRecords:
 
   Attributes:
     pid, status: PDG id; Pythia status (positive = stable).
+    mother1: place of the first mother in the flat arrays; -1 = none.
     daughter1, daughter2: place of the first and the last daughter in the flat arrays; -1 = none.
     px, py, pz, energy, mass: GeV.
     x, y, z: production vertex in mm.
@@ -27,6 +28,7 @@ class EventRecords:
   offsets: np.ndarray
   pid: np.ndarray
   status: np.ndarray
+  mother1: np.ndarray
   daughter1: np.ndarray
   daughter2: np.ndarray
   px: np.ndarray
@@ -77,11 +79,12 @@ class Generator:
 
   def next_events(self, count: int) -> EventRecords:
     """The next `count` events; events that Pythia gives up on are left out."""
-    return _flat(self.pythia.nextBatch(count).layout.content("prt"))
+    return flat_records(self.pythia.nextBatch(count))
 
 
-def _flat(listing: Any) -> EventRecords:
-  """Pythia's awkward layout -> flat arrays, without copying what needs no change."""
+def flat_records(batch: Any) -> EventRecords:
+  """A batch of at least one event, as Pythia gives it -> flat arrays, copied only where needed."""
+  listing = batch.layout.content("prt")
   offsets = np.asarray(listing.offsets.data)
   entries = listing.content
 
@@ -100,7 +103,7 @@ def _flat(listing: Any) -> EventRecords:
 
   first = np.repeat(offsets[:-1], np.diff(offsets))
 
-  def daughter(name: str) -> np.ndarray:
+  def relative(name: str) -> np.ndarray:
     local = column(name)
     return np.where(local > 0, local + first, -1)
 
@@ -110,8 +113,9 @@ def _flat(listing: Any) -> EventRecords:
     offsets,
     pid=column("id"),
     status=column("status"),
-    daughter1=daughter("daughter1"),
-    daughter2=daughter("daughter2"),
+    mother1=relative("mother1"),
+    daughter1=relative("daughter1"),
+    daughter2=relative("daughter2"),
     px=px,
     py=py,
     pz=pz,
@@ -126,7 +130,7 @@ def _flat(listing: Any) -> EventRecords:
 
 def visible_particles(records: EventRecords) -> Particles:
   """The stable particles of the events, without neutrinos."""
-  keep = np.flatnonzero((records.status > 0) & ~np.isin(np.abs(records.pid), _NEUTRINOS))
+  keep = np.flatnonzero((records.status > 0) & ~np.isin(np.abs(records.pid), NEUTRINOS))
   pid = records.pid[keep]
   return Particles(
     records.event[keep],

@@ -1,4 +1,4 @@
-"""ROOT files in the published JetClass layout, written so that no half file is ever seen.
+"""ROOT files of jets or events, written so that no half file is ever seen.
 
 A file is written under a temporary name in its own folder, in chunks, brought to the disk, and
 only then renamed. Its settings, seed and versions are kept in it, as a JSON text named `jetfm`.
@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES, JetTable, concatenate
+from jetfm.generate.table import Table, concatenate
 
 TREE = "tree"
 PROVENANCE = "jetfm"
-JETS_PER_WRITE = 2_500
+PARTICLES_PER_WRITE = 100_000
 _TEMPORARY = ".{name}.part"
 
 
@@ -29,12 +29,13 @@ class OutputError(Exception):
   """A file that cannot be written or that belongs to another run: the message says what to do."""
 
 
-def write_jets(
-  path: pathlib.Path, tables: Iterable[JetTable], provenance: dict[str, Any]
+def write_tables(
+  path: pathlib.Path, tables: Iterable[Table], provenance: dict[str, Any]
 ) -> pathlib.Path:
   """Writes the tables to `path`, which appears complete or not at all.
 
-  Memory does not grow with the file: `tables` may be a generator.
+  All per-particle branches share the counter `npart`. Memory does not grow with the file: `tables`
+  may be a generator.
 
   Raises: OutputError when another run writes the same file, or the disk is full; OSError otherwise.
   """
@@ -82,26 +83,26 @@ def remove_stale(folder: pathlib.Path) -> list[pathlib.Path]:
   return removed
 
 
-def _write(path: pathlib.Path, tables: Iterable[JetTable], provenance: dict[str, Any]) -> None:
+def _write(path: pathlib.Path, tables: Iterable[Table], provenance: dict[str, Any]) -> None:
   import awkward as ak
   import uproot
 
   with uproot.recreate(path, compression=uproot.LZ4(4)) as file:
     file[PROVENANCE] = json.dumps(provenance, sort_keys=True)
     tree = None
-    for table in _in_bunches(tables, JETS_PER_WRITE):
-      fields = {name.removeprefix("part_"): table.particles[name] for name in PARTICLE_BRANCHES}
+    for table in _in_bunches(tables, PARTICLES_PER_WRITE):
       record = ak.contents.RecordArray(
-        [ak.contents.NumpyArray(np.ascontiguousarray(values)) for values in fields.values()],
-        list(fields),
+        [ak.contents.NumpyArray(np.ascontiguousarray(x)) for x in table.particles.values()],
+        list(table.particles),
       )
       offsets = ak.index.Index64(np.ascontiguousarray(table.offsets, dtype=np.int64))
       columns = {
         "part": ak.Array(ak.contents.ListOffsetArray(offsets, record)),
-        **{name: table.jets[name] for name in JET_BRANCHES},
+        **table.events,
       }
       if tree is None:
-        tree = file.mktree(TREE, {name: _branch_type(column) for name, column in columns.items()})
+        types = {name: _branch_type(column) for name, column in columns.items()}
+        tree = file.mktree(TREE, types, field_name=_branch_name)
       tree.extend(columns)
 
 
@@ -111,12 +112,17 @@ def _branch_type(column: Any) -> Any:
   return column.dtype if isinstance(column, np.ndarray) else ak.type(column).content
 
 
-def _in_bunches(tables: Iterable[JetTable], size: int) -> Iterator[JetTable]:
-  """Few large writes make small files that are quick to read."""
-  held: list[JetTable] = []
+def _branch_name(outer: str, inner: str) -> str:
+  """Fields of the record 'part' keep their own names."""
+  return inner or outer
+
+
+def _in_bunches(tables: Iterable[Table], size: int) -> Iterator[Table]:
+  """Tables of about `size` particles: few large writes make small files, quick to read."""
+  held: list[Table] = []
   for table in tables:
     held.append(table)
-    if sum(map(len, held)) >= size:
+    if sum(int(kept.offsets[-1]) for kept in held) >= size:
       yield concatenate(held)
       held = []
   if any(map(len, held)):

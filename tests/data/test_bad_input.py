@@ -79,7 +79,7 @@ SPOILT_JETS = {
   infinite_momentum: ("part_px", "NaN or infinite"),
   nan_in_jet: ("jet_sdmass", "NaN or infinite"),
   too_large_for_float32: ("jet_tau1", "NaN or infinite"),
-  no_particles: ("part_energy", "jet without particles"),
+  no_particles: ("part_energy", "no particles"),
   negative_energy: ("part_energy", "energy that is not positive"),
   spacelike: ("part_energy", r"energy below \|p\|"),
   no_class: ("label", "labels that name no class, or several"),

@@ -6,8 +6,9 @@ import pytest
 from jetfm.generate.clustering import cluster, substructure
 from jetfm.generate.energy_flow import FlowObjects
 from jetfm.generate.generator import generate_jets, take
-from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES, concatenate
+from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES
 from jetfm.generate.jets import MAX_ETA, PT_MAX, PT_MIN
+from jetfm.generate.table import concatenate
 
 pytest.importorskip("fastjet")
 
@@ -67,13 +68,13 @@ def table():
 
 
 def test_table_has_every_branch_with_its_type(table):
-  assert {name: values.dtype.name for name, values in table.jets.items()} == JET_BRANCHES
+  assert {name: values.dtype.name for name, values in table.events.items()} == JET_BRANCHES
   assert {name: v.dtype.name for name, v in table.particles.items()} == PARTICLE_BRANCHES
   assert len(table) == 40
 
 
 def test_jets_pass_the_selection(table):
-  jets = table.jets
+  jets = table.events
   assert ((jets["jet_pt"] > PT_MIN) & (jets["jet_pt"] < PT_MAX)).all()
   assert (np.abs(jets["jet_eta"]) < MAX_ETA).all()
   assert jets["label_Zqq"].all() and sum(v.sum() for k, v in jets.items() if "label" in k) == 40
@@ -84,12 +85,12 @@ def test_jets_pass_the_selection(table):
 
 def test_constituents_make_up_their_jet(table):
   jet = np.repeat(np.arange(len(table)), np.diff(table.offsets))
-  np.testing.assert_array_equal(table.jets["jet_nparticles"], np.diff(table.offsets))
+  np.testing.assert_array_equal(table.events["jet_nparticles"], np.diff(table.offsets))
   for branch, total in (("part_energy", "jet_energy"),):
     summed = np.bincount(jet, table.particles[branch])
-    np.testing.assert_allclose(summed, table.jets[total], rtol=1e-5)
+    np.testing.assert_allclose(summed, table.events[total], rtol=1e-5)
   px, py = (np.bincount(jet, table.particles[f"part_{c}"]) for c in ("px", "py"))
-  np.testing.assert_allclose(np.hypot(px, py), table.jets["jet_pt"], rtol=1e-5)
+  np.testing.assert_allclose(np.hypot(px, py), table.events["jet_pt"], rtol=1e-5)
   # Sorted by falling pT inside every jet.
   pt = np.hypot(table.particles["part_px"], table.particles["part_py"])
   assert (np.diff(pt)[np.diff(jet) == 0] <= 1e-4).all()
@@ -99,7 +100,7 @@ def test_angles_follow_the_published_signs(table):
   jet = np.repeat(np.arange(len(table)), np.diff(table.offsets))
   p = {name: values.astype(np.float64) for name, values in table.particles.items()}
   eta = np.arcsinh(p["part_pz"] / np.hypot(p["part_px"], p["part_py"]))
-  jet_eta, jet_phi = table.jets["jet_eta"][jet], table.jets["jet_phi"][jet]
+  jet_eta, jet_phi = table.events["jet_eta"][jet], table.events["jet_phi"][jet]
   assert (jet_eta > 0).any() and (jet_eta < 0).any()
   np.testing.assert_allclose(p["part_deta"], np.sign(jet_eta) * (eta - jet_eta), atol=1e-4)
   turned = np.arctan2(p["part_py"], p["part_px"]) - jet_phi
@@ -125,7 +126,7 @@ def test_particle_level_mass_follows_the_measured_one(table):
     for c in ("energy", "px", "py", "pz")
   ]
   mass = np.sqrt(np.maximum(total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2, 0))
-  particle_level = table.jets["jet_genmass"]
+  particle_level = table.events["jet_genmass"]
   assert (particle_level > 0).all()
   assert np.corrcoef(particle_level, mass)[0, 1] > 0.5
   # Lost tracks and cells below threshold cost mass; nothing in the detector adds any on average.
@@ -134,6 +135,6 @@ def test_particle_level_mass_follows_the_measured_one(table):
 
 def test_same_seed_same_jets_other_file_other_jets(table):
   again = concatenate(list(take(generate_jets("Zqq", seed=4), 5)))
-  np.testing.assert_array_equal(again.jets["jet_pt"], table.jets["jet_pt"][:5])
+  np.testing.assert_array_equal(again.events["jet_pt"], table.events["jet_pt"][:5])
   other = concatenate(list(take(generate_jets("Zqq", seed=4, file_number=1), 5)))
-  assert not np.isin(other.jets["jet_pt"], table.jets["jet_pt"]).any()
+  assert not np.isin(other.events["jet_pt"], table.events["jet_pt"]).any()

@@ -9,15 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from jetfm.generate import OutputError, read_provenance, write_jets
+from jetfm.generate import OutputError, read_provenance, write_tables
 from jetfm.generate import root_files as module
-from jetfm.generate.jet_table import (
-  JET_BRANCHES,
-  PARTICLE_BRANCHES,
-  JetTable,
-  concatenate,
-  empty_table,
-)
+from jetfm.generate.jet_table import JET_BRANCHES, PARTICLE_BRANCHES
+from jetfm.generate.table import Table, concatenate, empty_table
 
 uproot = pytest.importorskip("uproot")
 
@@ -25,7 +20,7 @@ uproot = pytest.importorskip("uproot")
 def random_table(jets, seed=0):
   rng = np.random.default_rng(seed)
   offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 60, jets))])
-  return JetTable(
+  return Table(
     {name: rng.integers(0, 2, jets).astype(kind) for name, kind in JET_BRANCHES.items()},
     offsets,
     {name: rng.normal(size=offsets[-1]).astype(kind) for name, kind in PARTICLE_BRANCHES.items()},
@@ -48,9 +43,9 @@ PUBLISHED_TYPES = {
 
 
 def test_round_trip(tmp_path, monkeypatch):
-  monkeypatch.setattr(module, "JETS_PER_WRITE", 50)  # several writes
+  monkeypatch.setattr(module, "PARTICLES_PER_WRITE", 1500)  # several writes
   tables = [random_table(30, seed) for seed in range(4)]
-  path = write_jets(tmp_path / "HToBB_000.root", iter(tables), {"seed": 7})
+  path = write_tables(tmp_path / "HToBB_000.root", iter(tables), {"seed": 7})
   whole = concatenate(tables)
   with uproot.open(path) as file:
     tree = file["tree"]
@@ -58,7 +53,7 @@ def test_round_trip(tmp_path, monkeypatch):
     assert set(tree.keys()) == {*JET_BRANCHES, *PARTICLE_BRANCHES, "npart"}
     for name, kind in PUBLISHED_TYPES.items():
       assert tree[name].typename == kind
-    for name, values in whole.jets.items():
+    for name, values in whole.events.items():
       np.testing.assert_array_equal(tree[name].array(library="np"), values)
     for name, values in whole.particles.items():
       found = tree[name].array(library="np")
@@ -69,8 +64,9 @@ def test_round_trip(tmp_path, monkeypatch):
 
 
 def test_empty_tables_are_no_trouble(tmp_path):
-  tables = [empty_table(), random_table(3), empty_table()]
-  path = write_jets(tmp_path / "a.root", iter(tables), {})
+  empty = empty_table(JET_BRANCHES, PARTICLE_BRANCHES)
+  tables = [empty, random_table(3), empty]
+  path = write_tables(tmp_path / "a.root", iter(tables), {})
   with uproot.open(path) as file:
     assert file["tree"].num_entries == 3
 
@@ -81,7 +77,7 @@ def test_error_while_writing_leaves_nothing(tmp_path):
     raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    write_jets(tmp_path / "a.root", tables(), {})
+    write_tables(tmp_path / "a.root", tables(), {})
   assert os.listdir(tmp_path) == []
 
 
@@ -91,7 +87,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 
   monkeypatch.setattr(os, "fsync", full)
   with pytest.raises(OutputError, match="no space left") as caught:
-    write_jets(tmp_path / "a.root", iter([random_table(3)]), {})
+    write_tables(tmp_path / "a.root", iter([random_table(3)]), {})
   assert "\n" not in str(caught.value)
   assert os.listdir(tmp_path) == []
 
@@ -106,7 +102,7 @@ def test_really_full_disk(tmp_path):
     pytest.skip("mounting a small disk needs privileges")
   try:
     with pytest.raises(OutputError, match="no space left"):
-      write_jets(disk / "a.root", iter([random_table(2000)]), {})
+      write_tables(disk / "a.root", iter([random_table(2000)]), {})
     assert os.listdir(disk) == []
   finally:
     subprocess.run(["umount", str(disk)], check=True)
@@ -116,7 +112,7 @@ def test_two_runs_do_not_write_the_same_file(tmp_path):
   with open(tmp_path / ".a.root.part", "w") as other:
     fcntl.flock(other, fcntl.LOCK_EX)
     with pytest.raises(OutputError, match="another run is writing"):
-      write_jets(tmp_path / "a.root", iter([random_table(3)]), {})
+      write_tables(tmp_path / "a.root", iter([random_table(3)]), {})
     assert module.remove_stale(tmp_path) == []
   assert module.remove_stale(tmp_path) == [tmp_path / ".a.root.part"]
   assert os.listdir(tmp_path) == []
@@ -135,12 +131,12 @@ def test_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
   code = f"""
 import os, pathlib, signal
 from tests.generate.test_root_files import random_table
-from jetfm.generate import write_jets
+from jetfm.generate import write_tables
 def tables():
   yield random_table(3000)
   yield random_table(3000)
   os.kill(os.getpid(), signal.SIGKILL)
-write_jets(pathlib.Path({str(tmp_path)!r}) / "a.root", tables(), {{}})
+write_tables(pathlib.Path({str(tmp_path)!r}) / "a.root", tables(), {{}})
 """
   done = subprocess.run([sys.executable, "-c", code], capture_output=True)
   assert done.returncode == -9

@@ -21,6 +21,7 @@ def record(*events):
     offsets,
     pid.astype(int),
     zero.astype(int),
+    (zero - 1).astype(int),
     *daughters,
     px,
     py,

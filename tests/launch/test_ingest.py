@@ -46,6 +46,23 @@ def test_files_to_data_set_to_pictures(files, tmp_path, capsys):
     assert (tmp_path / "png" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_classes_may_be_a_file_of_chains(tmp_path, capsys):
+  path = tmp_path / "chains.csv"
+  path.write_text("chain,count\nJ/psi -> e+ e-,6\nJ/psi -> mu+ mu-,5\nall,20\n")
+  assert ingest.read_classes(str(path)) == ("J/psi -> e+ e-", "J/psi -> mu+ mu-")
+  path.write_text("name\nQCD\n")
+  for wrong in (path, tmp_path / "none.csv"):
+    assert run("--config.sources=x", "--config.out=y", f"--config.classes={wrong}") == 2
+    error = capsys.readouterr().err
+    assert "is no list of decay chains" in error and error.count("\n") == 1
+
+
+def test_variants():
+  assert ingest.cli.load_file("configs/ingest.py:bes").inputs == "bes"
+  with pytest.raises(ingest.cli.UserError, match="no variant 'bess'; there is bes"):
+    ingest.cli.load_file("configs/ingest.py:bess")
+
+
 def test_help_tells_what_there_is(capsys):
   assert run("--help") == 0
   text = capsys.readouterr().out
