@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,8 +37,11 @@ class Implementation(NamedTuple):
   width: int | None = None
 
   def __call__(self, *arrays: Any, **options: Any) -> Any:
-    function = getattr(importlib.import_module(self.module), self.function)
-    return function(*arrays, **self.options, **options)
+    return self.load()(*arrays, **self.options, **options)
+
+  def load(self) -> Callable[..., Any]:
+    """Raises: ImportError where this version of JAX lacks what the implementation is made of."""
+    return getattr(importlib.import_module(self.module), self.function)
 
   def refusal(self, particles: int, dtype: Any, width: int = 0) -> str | None:
     """Why it cannot do this, on any platform; None if it can."""
@@ -67,7 +70,7 @@ def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementat
     )
   chosen = table[name]
   reason = chosen.refusal(**call)
-  if reason is None and chosen.platform not in (None, target_platform()):
+  if reason is None and chosen.platform is not None and chosen.platform != target_platform():
     reason = f"runs on {_MACHINES[chosen.platform]}, this program is for '{target_platform()}'"
   if reason is not None:
     raise NotImplementedError(
@@ -101,6 +104,10 @@ def by_platform(
   platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
   kernel = kernels.get(platform)
   if kernel is None or kernel.refusal(**call) is not None:
+    return default(*arrays, **options)
+  try:
+    kernel.load()
+  except ImportError:  # JAX will drop its Triton backend some day
     return default(*arrays, **options)
   if kernel.platform is None:
     return kernel(*arrays, **options)

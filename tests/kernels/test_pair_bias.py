@@ -10,7 +10,7 @@ import pytest
 from jetfm import lorentz
 from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
 from jetfm.kernels.pair_bias import chunked
-from tests.kernels.conftest import assert_close
+from tests.kernels.conftest import KERNELS, assert_close
 
 B, N, H, WIDTH = 2, 5, 3, 8
 MASK = np.arange(N) < np.array([5, 3])[:, None]
@@ -182,6 +182,11 @@ def test_kernels_equal_the_reference_in_float64(x64, kernel, dtype, kind, n, wid
   assert_close(got, wanted, TOLERANCES[dtype] * (3 if dtype == "float32" else 1))
 
 
+@pytest.mark.parametrize(
+  "kernel",
+  [pytest.param(name, marks=pytest.mark.slow) if name == "tpu" else name for name in KERNELS],
+  indirect=True,
+)
 def test_transformations(kernel):
   """jit, vmap, checkpoint and shard_map change nothing, and results repeat bit by bit."""
   p4, w = jnp.asarray(momenta(np.float32)), weights("part", widths=(WIDTH,))
