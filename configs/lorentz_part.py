@@ -20,14 +20,16 @@ data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. 
               many validation events, 0 for all. lanes: streams that a batch joins, a multiple of
               the number of processes. workers: processes that read ahead (0: threads only).
 encoder       kind: lorentz_part or part; the rest are attributes of its class.
-stage.NAME    tasks: weight and options of each (jetfm/tasks). strategy: full, frozen, partial (last
-              `last_blocks` blocks and what follows), differential (learning rates fall by
-              `rate_decay` per block), class_attention. balance of several tasks: fixed, uncertainty
-              or gradient_norm (jetfm/train/balance.py). init_from: a stage of this run, a folder of
-              checkpoints, or '' for a fresh start; rename and fresh: its rules (jetfm/train).
-              augment: rotate_phi, flip_eta. accumulate: global batches per step. remat: keep only
-              one length group's activations in memory. patience: evaluations without improvement
-              of `monitor` before the stage ends, 0 for never; monitor_mode: min or max.
+stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
+              Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
+              partial (last `last_blocks` blocks and what follows), differential (learning
+              rates fall by `rate_decay` per block), class_attention. balance of several tasks:
+              fixed, uncertainty or gradient_norm (jetfm/train/balance.py). init_from: a stage of
+              this run, a folder of checkpoints, or '' for a fresh start; rename and fresh: its
+              rules (jetfm/train). augment: rotate_phi, flip_eta. accumulate: global batches per
+              step. remat: keep only one length group's activations in memory. patience: evaluations
+              without improvement of `monitor` before the stage ends, 0 for never; monitor_mode:
+              min or max.
 """
 
 from ml_collections import ConfigDict
@@ -80,7 +82,10 @@ def get_config(variant="base"):
   stage = config.stage = ConfigDict()
   stage.pretrain = _stage(
     tiny,
-    {"masked_particles": {"ratio": 0.3, "masking": "biased", "objective": "conservation"}},
+    {
+      "masked_particles": {"ratio": 0.3, "masking": "biased", "objective": "conservation"},
+      "masked_jet": {"ratio": 0.3, "masking": "biased"},
+    },
     steps=800 if tiny else 200_000,
     augment=pretrain,
   )

@@ -37,6 +37,16 @@ METRICS: dict[str, About] = {
     "How far the reconstruction loss of masked particles lies below that of predicting the mean, "
     "as a share of the latter.",
   ),
+  "pt_gain": About(
+    "gain in pT",
+    "higher",
+    "Share of the variance of standardised log pT of masked particles that is explained.",
+  ),
+  "eta_gain": About(
+    "gain in eta", "higher", "The same of eta, relative to the axis of the jet's visible rest."
+  ),
+  "phi_gain": About("gain in phi", "higher", "The same of phi, in 1 − cos of the difference."),
+  "energy_gain": About("gain in E", "higher", "The same of standardised log E."),
   "accuracy": About(
     "accuracy", "higher", "Share of jets whose most probable class is the true one."
   ),
@@ -106,6 +116,12 @@ METRICS: dict[str, About] = {
     "Information lost when the generated pT spectrum stands for the true one.",
     "nats",
   ),
+  "pt_kl_ratio": About(
+    "KL of pT over the Gaussian's",
+    "lower",
+    "The same over that of a Gaussian with the mean and covariance of the training particles: "
+    "below 1 more than two moments were learned.",
+  ),
   "histogram_mse": About(
     "histogram MSE",
     "lower",
@@ -133,7 +149,19 @@ METRICS: dict[str, About] = {
   "chamfer": About(
     "Chamfer distance",
     "lower",
-    "Mean angular distance to the nearest particle, from predicted to true and back.",
+    "Mean squared angular distance to the nearest particle, from predicted to true and back.",
+  ),
+  "chamfer_dr": About(
+    "Chamfer distance, not squared",
+    "lower",
+    "The same with distances for their squares. Copying the input is hard to beat in it: an added "
+    "particle pays only where it comes nearer to several true ones than to the next.",
+  ),
+  "chamfer_ratio": About(
+    "Chamfer over the input's",
+    "lower",
+    "The same over that of the input itself: below 1 the added particles bring the jet nearer to "
+    "the truth.",
   ),
   "pt_emd": About(
     "EMD of pT",
@@ -192,7 +220,7 @@ TARGETS = {
 def about(key: str) -> About:
   """The entry of a metric; for an unknown one its own name, better higher and no meaning.
 
-  `rejection_<class>` and `<target>_<metric>` are put together here.
+  `rejection_<class>`, `sculpting_<class>` and `<target>_<metric>` are put together here.
   """
   if key in METRICS:
     return METRICS[key]
@@ -203,6 +231,13 @@ def about(key: str) -> About:
       f"rejection of QCD by {name}",
       "higher",
       f"One QCD jet in how many passes a cut that keeps {point:g} % of {name} jets.",
+    )
+  if key.startswith("sculpting_"):
+    name = key.removeprefix("sculpting_")
+    return About(
+      f"mass sculpting by {name}",
+      "lower",
+      f"Jensen-Shannon distance of the mass spectra of QCD before and after the cut of {name}.",
     )
   for target in sorted(TARGETS, key=len, reverse=True):
     metric = key.removeprefix(f"{target}_")

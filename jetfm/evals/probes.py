@@ -62,6 +62,8 @@ def mlp_probe(
   lacks gets 0. The MLP stops early on a tenth of the training sample.
   Raises: ValueError for other numbers of layers, or a single class in training.
   """
+  from threadpoolctl import threadpool_limits
+
   if layers not in (1, 2, 3):
     raise ValueError(f"a probe has 1, 2 or 3 layers, got {layers}")
   train_weight, train, train_label = _checked(train_weight, train, train_label, test)
@@ -83,7 +85,9 @@ def mlp_probe(
       max_iter=EPOCHS,
       random_state=seed,
     )
-  model.fit(train, train_label, sample_weight=train_weight)
+  # Matrices are small: threads would wait for each other.
+  with threadpool_limits(1):
+    model.fit(train, train_label, sample_weight=train_weight)
   out = np.zeros((len(test), num_classes))
   out[:, model.classes_] = model.predict_proba(test)
   return out

@@ -11,6 +11,7 @@ import dataclasses
 import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,11 +28,13 @@ class RunResults:
   Attributes:
     name: as the page shows it; facts: short facts of the run (data, steps, seeds, ...), by name.
     tasks: task -> metric -> measurement; tasks are keys of `jetfm.evals.catalogue.TASKS`.
+    details: task -> JSON values behind the figures, such as efficiencies in bins; not on the page.
   """
 
   name: str
   tasks: Mapping[str, Mapping[str, Measurement]]
   facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,12 @@ class ReportFigure:
   png: bytes
   caption: str = ""
 
+  @property
+  def file_name(self) -> str:
+    """Of a PNG file with the picture."""
+    words = re.sub(r"[^\w.]+", "_", self.caption).strip("_")
+    return "-".join(filter(None, (self.task, self.kind, words))) + ".png"
+
 
 def results_json(runs: Sequence[RunResults]) -> str:
   """The runs as JSON text; undefined values are null with a reason, NaN never occurs."""
@@ -57,6 +66,7 @@ def results_json(runs: Sequence[RunResults]) -> str:
         task: {metric: m.to_dict() for metric, m in metrics.items()}
         for task, metrics in run.tasks.items()
       },
+      "details": dict(run.details),
     }
     for run in runs
   ]
@@ -77,6 +87,7 @@ def results_from_json(text: str) -> list[RunResults]:
           for task, metrics in run["tasks"].items()
         },
         run.get("facts", {}),
+        run.get("details", {}),
       )
       for run in json.loads(text)["runs"]
     ]
@@ -194,7 +205,7 @@ def _metrics_table(task: str, runs: Sequence[RunResults], published: Sequence[Pu
     for i, (run, m) in enumerate(zip(shown, measured, strict=True)):
       cells.append(_cell(run.name, _measured(m), "best" if i == best else ""))
     first = next((m for m in measured if m is not None), None)
-    cells += [_cell(label, _compared(first, what)) for what, label in compared.items()]
+    cells += [_cell(label, _compared(first, what), "compared") for what, label in compared.items()]
     cells += [_cell(p.name, _quoted(p, metric)) for p in columns]
     rows.append(f"<tr>{''.join(cells)}</tr>")
   heads = ["metric", *(run.name for run in shown), *compared.values()]
@@ -224,7 +235,11 @@ def _compared(m: Measurement | None, what: str) -> str:
   value = getattr(m, what, None)
   if value is None:
     return ""
-  return f"{number(value)}<small>{_text(getattr(m, f'{what}_kind'))}</small>"
+  out = f"{number(value)}<small>{_text(getattr(m, f'{what}_kind'))}</small>"
+  if m is not None and what == "baseline":
+    for name, other in m.others.items():
+      out += f"<small>{_text(name)}: {number(other)}</small>"
+  return out
 
 
 def _quoted(source: Published, metric: str) -> str:

@@ -78,6 +78,7 @@ th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
 thead th { border-bottom: 2px solid var(--soft); font-size: .88rem; }
 .wide { overflow-x: auto; }
 td.metric { min-width: 15rem; }
+td.compared { min-width: 9.5rem; }
 td small { display: block; font-weight: 400; }
 td.best { font-weight: 600; background: var(--tint); }
 td.text { text-align: left; }
@@ -91,8 +92,8 @@ figcaption { font-size: .88rem; color: var(--soft); }
   table, tbody, tr, td { display: block; width: 100%; }
   thead { position: absolute; left: -9999px; }
   tr { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .3rem 0; }
-  td, td.text { border: 0; padding: .15rem .7rem; text-align: right; display: flex; gap: 1rem;
-    justify-content: space-between; }
+  td, td.text, td.compared { border: 0; padding: .15rem .7rem; text-align: right; display: flex;
+    gap: 1rem; justify-content: space-between; min-width: 0; }
   td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: 0 1 45%;
     font-weight: 400; }
   td > span { flex: 1 1 55%; }

@@ -8,6 +8,7 @@ from jetfm.tasks.distortions import Distortion
 from jetfm.tasks.generation import Generation
 from jetfm.tasks.heads import OneView, Predicted
 from jetfm.tasks.masked_features import MaskedFeatures
+from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
 from jetfm.tasks.masking import MASKINGS
 from jetfm.tasks.registry import TASKS, make_task, option_names
@@ -22,6 +23,7 @@ __all__ = [
   "Classification",
   "Generation",
   "MaskedFeatures",
+  "MaskedJet",
   "MaskedParticles",
   "Regression",
   "SuperResolution",

@@ -83,7 +83,7 @@ class CloudLoss:
     if self.distance != "matched":
       terms[self.distance] = weighted_mean(statistics["set_distance"], statistics["event"], weight)
     if self.distance != "chamfer":
-      ranked = {"pt": ("pt_square", 1), "energy": ("energy_square", 1)}
+      ranked = {"pt": ("pt_square", 1.0), "energy": ("energy_square", 1.0)}
       if self.distance == "matched":
         ranked |= {"eta": ("eta_square", 1), "phi": ("phi_cosine", 2 * self.phi_scale**2)}
       for name, (of, factor) in ranked.items():

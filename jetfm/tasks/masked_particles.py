@@ -24,9 +24,9 @@ from jetfm.objectives import (
   weighted_sum,
 )
 from jetfm.schema import Schema
-from jetfm.tasks.base import Statistics, Views, view_key
+from jetfm.tasks.base import Statistics, Views
 from jetfm.tasks.heads import OneView, Predicted
-from jetfm.tasks.masking import check_masking, choose_hidden, hide
+from jetfm.tasks.masking import check_masking, hidden_view, hide_some
 from jetfm.typing import Array, Batch
 
 LOSSES = {"conservation": conservation_loss, "mse_cosine": mse_cosine_loss}
@@ -78,15 +78,14 @@ class MaskedParticles:
 
   @property
   def view(self) -> str:
-    return f"masked_{self.masking}_{self.ratio:g}"
+    return hidden_view(self.ratio, self.masking)
 
   @property
   def head(self) -> nn.Module:
     return OneView(MaskedParticleHead(**self.head_options), self.view)
 
   def views(self, key: jax.Array, batch: Batch, train: bool) -> Views:
-    hidden = choose_hidden(view_key(key, self.view), batch, self.ratio, self.masking)
-    return {self.view: hide(batch, hidden)}
+    return {self.view: hide_some(key, batch, self.ratio, self.masking)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
     rank = views[self.view].hidden_rank

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jetfm.lorentz import azimuth, pseudorapidity, transverse_momentum, wrap_angle
+from jetfm.tasks.base import view_key
 from jetfm.typing import Array, Batch
 
 MASKINGS = ("random", "biased", "block")
@@ -102,6 +103,17 @@ def hide(batch: Batch, hidden: Array) -> Batch:
     present=jnp.where(gone, False, batch.present),
     hidden_rank=jnp.where(hidden, pt_rank(batch.p4, batch.mask), -1),
   )
+
+
+def hidden_view(ratio: float, masking: str) -> str:
+  """Name of the view of `hide_some`: tasks with equal options share it."""
+  return f"masked_{masking}_{ratio:g}"
+
+
+def hide_some(key: jax.Array, batch: Batch, ratio: float, masking: str) -> Batch:
+  """The batch without particles that `choose_hidden` draws, with the key of its view."""
+  key = view_key(key, hidden_view(ratio, masking))
+  return hide(batch, choose_hidden(key, batch, ratio, masking))
 
 
 def leading(batch: Batch, count: int) -> Batch:

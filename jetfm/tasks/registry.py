@@ -17,6 +17,7 @@ from jetfm.tasks.classification import Classification
 from jetfm.tasks.contrastive import SupervisedContrastive, ViewContrastive
 from jetfm.tasks.generation import Generation
 from jetfm.tasks.masked_features import MaskedFeatures
+from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
 from jetfm.tasks.regression import Regression
 from jetfm.tasks.super_resolution import SuperResolution
@@ -24,6 +25,7 @@ from jetfm.tasks.super_resolution import SuperResolution
 TASKS: Mapping[str, type] = MappingProxyType(
   {
     "masked_particles": MaskedParticles,
+    "masked_jet": MaskedJet,
     "classification": Classification,
     "regression": Regression,
     "generation": Generation,

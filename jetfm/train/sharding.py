@@ -29,7 +29,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
   return jax.tree.map(lambda x: place(x, replicated(mesh)), tree)
 
 
-def place(x: Array, sharding: Sharding) -> Array:
+def place(x: Array, sharding: Sharding) -> jax.Array:
   """An array, which each process has whole, on the devices of a sharding."""
   if sharding.is_fully_addressable:
     return jax.device_put(x, sharding)

@@ -15,7 +15,8 @@ from jetfm import inference
 from jetfm.data import open_dataset
 from jetfm.data.ingest import ingest
 from jetfm.data.plan import Settings
-from launch import cli, predict
+from launch import cli, evaluate, predict
+from launch.evaluation import tasks
 from tests.inference.toy import SCHEMA, TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
 
@@ -126,6 +127,35 @@ def test_equal_to_the_ingested_data_set_bit_for_bit(predicted, files, checkpoint
     # Events are numbered through the files in the order of their names.
     friend = np.concatenate([branches[name] for branches in predicted.values()])
     np.testing.assert_array_equal(friend[ids[used]], values[used], err_msg=name)
+
+
+def test_equal_to_what_evaluation_sees_bit_for_bit(
+  predicted, files, checkpoints, tmp_path, monkeypatch
+):
+  """File -> friend, and file -> records -> launch.evaluate, with the defaults of both."""
+  settings = Settings(classes=SCHEMA.classes, edges=(12, LONGEST), block_events=16)
+  ingest({"": str(files)}, tmp_path / "data", settings, say=lambda line: None)
+  seen = []
+  section = tasks.classification_section
+
+  def watched(jets, probabilities, *args, **options):
+    seen.append(probabilities)
+    return section(jets, probabilities, *args, **options)
+
+  monkeypatch.setattr(tasks, "classification_section", watched)
+  keys = {"runs": checkpoints / "classify", "data": tmp_path / "data", "out": tmp_path / "out"}
+  keys |= {"probes": "", "figures": False, "train_events": 0}
+  argv = ["evaluate", *(f"--config.{key}={value}" for key, value in keys.items())]
+  with pytest.raises(SystemExit) as stop:
+    cli.run(evaluate.main, str(ROOT / "configs" / "evaluate.py"), argv=argv, doc=evaluate.__doc__)
+  assert stop.value.code == 0
+  classify = inference.load(str(checkpoints / "classify"))
+  sample = evaluate.Samples(str(tmp_path / "data"), "test", 0, 0).test(classify)
+  ids = np.concatenate([batch.event_id for batch in sample.batches])
+  friend = [
+    np.stack([branches[name] for name in SCORES], axis=1) for branches in predicted.values()
+  ]
+  np.testing.assert_array_equal(np.concatenate(friend)[ids], seen[0])
 
 
 @pytest.mark.parametrize("kind", ["other order", "only what is needed", "parquet", "other names"])

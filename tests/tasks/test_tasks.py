@@ -76,6 +76,24 @@ def test_masked_particles_gain_is_zero_for_the_mean(x64, jets, schema):
     assert metrics[f"{name}_gain"] == pytest.approx(0.0, abs=1e-12)
 
 
+def test_mass_of_a_masked_jet_is_that_of_all_its_particles(x64, jets, schema):
+  task = make_task("masked_jet", schema)
+  batch = jets(COUNTS, 16, dtype=np.float64)
+  total = jnp.where(batch.mask[..., None], batch.p4, 0).sum(axis=1)
+  mass = jnp.sqrt(jnp.maximum(total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(axis=1), 0))
+  frame = jnp.broadcast_to(jnp.eye(4), (len(COUNTS), 4, 4))
+
+  def found(prediction):
+    outputs = Predicted(prediction[:, None], frame)
+    return float(loss_of(task, outputs, batch)[0]), metrics_of(task, outputs, batch)
+
+  truth = 2 * (jnp.log(1 + mass) - 4.6)
+  loss, metrics = found(truth)
+  assert loss < 1e-12 and metrics["mass_gain"] == pytest.approx(1.0)
+  _, metrics = found(jnp.full_like(truth, truth.mean()))
+  assert metrics["mass_gain"] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_masked_particles_predictions_lead_back_to_the_laboratory(x64, jets, schema):
   """The target with the frame of the visible rest is the hidden momentum, nothing less."""
   task = make_task("masked_particles", schema)
@@ -87,9 +105,10 @@ def test_masked_particles_predictions_lead_back_to_the_laboratory(x64, jets, sch
   )
 
 
-def test_masked_particles_predictions_know_ranks_only(jets, tiny_run):
+@pytest.mark.parametrize("name", ["masked_particles", "masked_jet"])
+def test_predictions_know_ranks_of_hidden_particles_only(jets, tiny_run, name):
   """Other hidden momenta of the same ranks: the same prediction, bit for bit."""
-  run = tiny_run("masked_particles")
+  run = tiny_run(name)
   batch = jets(COUNTS, 16)
   view = run.task.views(KEY, batch, True)[run.task.view]
   hidden = view.hidden_rank >= 0
@@ -113,9 +132,11 @@ def test_tasks_with_equal_views_share_them(jets, schema):
   one = make_task("one", schema, kind="masked_particles", objective="mse_cosine")
   two = make_task("two", schema, kind="masked_particles", mass_term=1.0)
   other = make_task("masked_particles", schema, ratio=0.5)
-  views = [task.views(KEY, batch, True) for task in (one, two, other)]
-  assert list(views[0]) == list(views[1]) != list(views[2])
+  mass = make_task("masked_jet", schema)
+  views = [task.views(KEY, batch, True) for task in (one, two, mass, other)]
+  assert list(views[0]) == list(views[1]) == list(views[2]) != list(views[3])
   jax.tree.map(np.testing.assert_array_equal, views[0], views[1])
+  jax.tree.map(np.testing.assert_array_equal, views[0], views[2])
 
 
 # -- classification ---------------------------------------------------------------------------
@@ -338,6 +359,7 @@ def test_unknown_names_suggest_the_nearest(schema):
   [
     ("masked_particles", {"ratio": 1.5}),
     ("masked_particles", {"objective": "mse"}),
+    ("masked_jet", {"ratio": 0.0}),
     ("masked_particles", {"coefficients": {"pt": -1.0}}),
     ("regression", {"error": "l2"}),
     ("regression", {"targets": ()}),

@@ -53,7 +53,7 @@ from jetfm.evals.metrics.measurement import (
   combine_seeds,
   measure,
 )
-from jetfm.evals.metrics.particles import jet_mass, particle_coordinates
+from jetfm.evals.metrics.particles import jet_mass, jet_seed_mass, particle_coordinates
 from jetfm.evals.metrics.regression import (
   mean_absolute_error,
   mean_squared_error,
@@ -166,6 +166,7 @@ __all__ = [
   # as the 2026 seed measured
   "seed_constants",
   "seed_coordinates",
+  "jet_seed_mass",
   "seed_multivector",
   "generation_seed",
   "super_resolution_seed",

@@ -69,14 +69,15 @@ def energy_flow_polynomials(
   mask, pt, eta, phi = (np.take_along_axis(np.asarray(a), packed, 1) for a in (mask, pt, eta, phi))
   pt, eta, phi = (np.where(mask, a.astype(np.float64), 0.0) for a in (pt, eta, phi))
   number = mask.sum(axis=1)
-  order = np.argsort(number, kind="stable")
+  order = np.argsort(-number, kind="stable")
   out = np.empty((len(pt), len(_multisets(max_edges))))
   start = 0
   while start < len(order):
-    # Jets of similar multiplicity share a chunk, so that little of it is padding.
-    step = max(1, CHUNK_ELEMENTS // max(int(number[order[start]]), 1) ** 2)
+    # Jets of similar multiplicity share a chunk, so that little of it is padding; the first is the
+    # longest, which all are padded to.
+    slots = max(int(number[order[start]]), 1)
+    step = max(1, CHUNK_ELEMENTS // slots**2)
     rows = order[start : start + step]
-    slots = max(int(number[rows[-1]]), 1)
     out[rows] = _chunk(pt[rows, :slots], eta[rows, :slots], phi[rows, :slots], max_edges)
     start += step
   return out

@@ -24,6 +24,7 @@ class Measurement:
     reference: what a model that learned nothing reaches (chance), or what perfect agreement gives
       in a finite sample (floor); `reference_kind` says which.
     baseline: the same metric of a trivial method, named by `baseline_kind`.
+    others: the same metric of further trivial methods, by name.
     seeds: number of trainings behind `value`; spread: their standard deviation, None for one.
     note: a condition of the number that a reader must know.
   """
@@ -35,6 +36,7 @@ class Measurement:
   reference_kind: str = ""
   baseline: float | None = None
   baseline_kind: str = ""
+  others: Mapping[str, float] = dataclasses.field(default_factory=dict)
   seeds: int = 1
   spread: float | None = None
   note: str = ""
@@ -51,11 +53,14 @@ class Measurement:
       if not math.isfinite(number):
         raise ValueError(f"{name} = {number}: say why it is undefined instead")
       object.__setattr__(self, name, float(number))
+    for name, number in self.others.items():
+      if not math.isfinite(number):
+        raise ValueError(f"{name} = {number}: leave it out instead")
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values for JSON; what is empty is left out, an undefined value is null."""
     items = dataclasses.asdict(self).items()
-    return {k: v for k, v in items if k in ("value", "seeds") or v not in (None, "")}
+    return {k: v for k, v in items if k in ("value", "seeds") or v not in (None, "", {})}
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
@@ -137,6 +142,11 @@ def _combine(measured: Sequence[Measurement]) -> Measurement:
     error=mean("error"),
     reference=mean("reference"),
     baseline=mean("baseline"),
+    others={
+      name: float(np.mean([m.others[name] for m in measured]))
+      for name in first.others
+      if all(name in m.others for m in measured)
+    },
     seeds=len(measured),
     spread=float(np.std(values, ddof=1)),
   )

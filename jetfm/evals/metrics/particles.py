@@ -11,9 +11,9 @@ import functools
 import jax
 import numpy as np
 
-from jetfm.lorentz.kinematics import constituent_mass, particle_features
+from jetfm.lorentz.kinematics import constituent_mass, particle_features, seed_mass
 
-CHUNK_JETS = 8192
+CHUNK_JETS = 1024
 
 COORDINATES = ("pt", "eta", "phi", "energy")
 """pT (GeV), eta, phi (rad), E (GeV): what generation is measured on."""
@@ -37,12 +37,18 @@ def jet_mass(p4: np.ndarray, mask: np.ndarray) -> np.ndarray:
   return _in_chunks(_mass, p4, mask)
 
 
+def jet_seed_mass(p4: np.ndarray, mask: np.ndarray) -> np.ndarray:
+  """What the 2026 seed calls jet mass (`jetfm.lorentz`), in GeV, (B, N, 4) and (B, N) -> (B,)."""
+  return _in_chunks(_seed_mass, p4, mask)
+
+
 @functools.cache
 def _features(names: tuple[str, ...]):
   return jax.jit(lambda p4, mask: particle_features(names, p4, mask))
 
 
 _mass = jax.jit(constituent_mass)
+_seed_mass = jax.jit(seed_mass)
 
 
 def _in_chunks(function, p4: np.ndarray, mask: np.ndarray) -> np.ndarray:

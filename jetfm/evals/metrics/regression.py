@@ -47,7 +47,8 @@ def r2(predicted: np.ndarray, true: np.ndarray, weight: np.ndarray | None = None
   p, t, w = _checked(predicted, true, weight)
   if t.min() == t.max():
     raise UndefinedMetric(f"R2 needs different true values, all are {t[0]:g}")
-  return 1 - weighted_mean((p - t) ** 2, w) / weighted_std(t, w) ** 2
+  spread = weighted_mean((weighted_mean(t, w) - t) ** 2, w)  # exactly the error of the mean
+  return 1 - weighted_mean((p - t) ** 2, w) / spread
 
 
 def resolution(predicted: np.ndarray, true: np.ndarray, weight: np.ndarray | None = None) -> float:

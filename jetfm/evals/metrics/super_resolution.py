@@ -11,8 +11,8 @@ import numpy as np
 
 from jetfm.evals.metrics.distances import wasserstein_rows
 
-CHUNK_ELEMENTS = 4_000_000
-"""Particle pairs held at a time: 32 MB in float64."""
+CHUNK_ELEMENTS = 200_000
+"""Particle pairs held at a time: 1.6 MB in float64, which stays in the processor's cache."""
 
 
 def chamfer(
@@ -55,17 +55,27 @@ def squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _nearest(a, b, a_mask, b_mask, distance) -> np.ndarray:
-  step = max(1, CHUNK_ELEMENTS // (a.shape[1] * b.shape[1]))
-  parts = [np.zeros(0)]
-  for i in range(0, len(a), step):
-    am, bm = a_mask[i : i + step], b_mask[i : i + step]
-    pairs = np.where(
-      am[:, :, None] & bm[:, None, :], distance(a[i : i + step], b[i : i + step]), np.inf
-    )
+  (a, a_mask), (b, b_mask) = _packed(a, a_mask), _packed(b, b_mask)
+  longest = np.maximum(a_mask.sum(axis=1), b_mask.sum(axis=1))
+  order = np.argsort(-longest, kind="stable")
+  out, start = np.zeros(len(a)), 0
+  while start < len(order):
+    # Jets of similar multiplicity share a chunk, so that little of it is padding.
+    slots = max(int(longest[order[start]]), 1)
+    rows = order[start : start + max(1, CHUNK_ELEMENTS // slots**2)]
+    start += len(rows)
+    x, am, y, bm = (c[rows, :slots] for c in (a, a_mask, b, b_mask))
+    pairs = np.where(am[:, :, None] & bm[:, None, :], distance(x, y), np.inf)
     to_b = np.where(am, pairs.min(axis=2), 0).sum(axis=1) / np.maximum(am.sum(axis=1), 1)
     to_a = np.where(bm, pairs.min(axis=1), 0).sum(axis=1) / np.maximum(bm.sum(axis=1), 1)
-    parts.append(np.where(am.any(axis=1) & bm.any(axis=1), to_b + to_a, np.nan))
-  return np.concatenate(parts)
+    out[rows] = np.where(am.any(axis=1) & bm.any(axis=1), to_b + to_a, np.nan)
+  return out
+
+
+def _packed(x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Existing particles first."""
+  order = np.argsort(~mask, axis=1, kind="stable")
+  return np.take_along_axis(x, order[..., None], axis=1), np.take_along_axis(mask, order, axis=1)
 
 
 def chamfer_squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:

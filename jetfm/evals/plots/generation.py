@@ -24,11 +24,12 @@ def spectra_figure(
   logarithmic: Sequence[bool] = LOGARITHMIC,
   *,
   bins: int = 40,
+  of: str = "particles",
 ) -> Figure:
   """One panel per feature: true spectrum, up to two samples by name, and sample/true below.
 
-  Shapes: values (M, F) with F labels; `logarithmic` says which features get logarithmic axes. The
-  grey band is the statistical uncertainty of the true sample.
+  Shapes: values (M, F) with F labels; `logarithmic` says which features get logarithmic axes, `of`
+  what is counted. The grey band is the statistical uncertainty of the true sample.
   """
   columns = min(2, len(labels))
   rows = -(-len(labels) // columns)
@@ -41,12 +42,36 @@ def spectra_figure(
       lower = figure.add_subplot(grid[2 * row + 1, column], sharex=upper)
       _spectrum(upper, lower, true, samples, f, log, bins)
       lower.set_xlabel(label)
-      upper.set_ylabel("share of particles")
+      upper.set_ylabel(f"share of {of}")
       lower.set_ylabel("ratio", loc="center")
       if f == 0:
         handles = upper.get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3)
     return figure
+
+
+def _range(
+  true: Particles, samples: Sequence[Particles], feature: int, log: bool
+) -> tuple[float, float]:
+  """What holds the true values, and the samples' too unless they lie far outside."""
+
+  def quantiles(sample: Particles) -> tuple[float, float] | None:
+    x = sample.values[:, feature]
+    some = np.isfinite(x) & ((x > 0) | (not log))
+    if not some.any():
+      return None
+    x = np.log(x[some]) if log else x[some]
+    low, high = (weighted_quantile(x, q, sample.weight[some]) for q in (0.001, 0.999))
+    return low, high
+
+  low, high = quantiles(true) or (0.0, 1.0)
+  if low == high:
+    low, high = low - 1, high + 1
+  width = high - low
+  for found in filter(None, map(quantiles, samples)):
+    low = min(low, max(found[0], low - width))
+    high = max(high, min(found[1], high + width))
+  return (float(np.exp(low)), float(np.exp(high))) if log else (low, high)
 
 
 def _spectrum(
@@ -60,11 +85,7 @@ def _spectrum(
 ) -> None:
   import mplhep
 
-  x = true.values[:, feature]
-  some = x > 0 if log else np.isfinite(x)
-  low, high = (weighted_quantile(x[some], q, true.weight[some]) for q in (0.001, 0.999))
-  if low == high:
-    low, high = (low / 2, high * 2) if log else (low - 1, high + 1)
+  low, high = _range(true, list(samples.values()), feature, log)
   edges = np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
 
   def shape(sample: Particles) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +95,7 @@ def _spectrum(
     return counts / total, np.sqrt(squares) / total
 
   expected, error = shape(true)
+  tallest = expected.max()
   mplhep.histplot(
     expected, edges, ax=upper, yerr=False, label="true", color=TRUE, flow="none", linewidth=1.5
   )
@@ -85,6 +107,7 @@ def _spectrum(
   )
   for (name, sample), look in zip(samples.items(), looks, strict=False):
     values, _ = shape(sample)
+    tallest = max(tallest, values.max())
     mplhep.histplot(values, edges, ax=upper, yerr=False, label=name, flow="none", **look)
     ratio = np.divide(values, expected, where=expected > 0, out=np.full_like(values, np.nan))
     lower.stairs(ratio, edges, baseline=None, linewidth=1.6, **look)
@@ -96,4 +119,4 @@ def _spectrum(
     upper.set_xscale("log")
     upper.set_yscale("log")
   else:
-    upper.set_ylim(0, 1.3 * expected.max())
+    upper.set_ylim(0, 1.3 * tallest)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jetfm.evals.metrics.regression import response_quantiles
 from jetfm.evals.metrics.weighting import counted, weighted_quantile
-from jetfm.evals.plots.style import MAP, PREDICTED, new_figure, say_empty, style
+from jetfm.evals.plots.style import MAP, PREDICTED, count_bar, new_figure, say_empty, style
 
 PARTICLE_AXES = (
   (r"$p_T$ (GeV)", "log"),
@@ -35,7 +35,8 @@ def response_figure(
     image = _density(left, true, predicted, weight, "linear")
     left.set_xlabel(f"true {name} ({unit})")
     left.set_ylabel(f"regressed {name} ({unit})")
-    figure.colorbar(image, ax=left, label="jets")
+    if image is not None:
+      count_bar(figure, image, left, "jets")
     some = true > 0
     if some.any():
       low, middle, high = response_quantiles(predicted, true, weight)
@@ -81,7 +82,7 @@ def true_predicted_figure(
       ax.set_xlabel(f"true {label}")
       ax.set_ylabel(f"predicted {label}")
       if image is not None:
-        figure.colorbar(image, ax=ax, label="particles")
+        count_bar(figure, image, ax, "particles")
     return figure
 
 

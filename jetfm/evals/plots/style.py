@@ -15,6 +15,7 @@ import mplhep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogFormatter
 
 COLOURS = (
   "#3f90da",
@@ -82,6 +83,14 @@ def new_figure(width: float = 6.4, height: float = 5.0) -> Figure:
 def line_of(i: int) -> dict[str, Any]:
   """Colour and line style of curve i: twenty combinations differ in at least one."""
   return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+
+
+def count_bar(figure: Figure, image: Any, ax: Axes, label: str) -> None:
+  """A colour bar of counts on a logarithmic scale, with plain numbers."""
+  bar = figure.colorbar(image, ax=ax, label=label)
+  plain = LogFormatter(minor_thresholds=(1.2, 0.5))
+  bar.ax.yaxis.set_major_formatter(plain)
+  bar.ax.yaxis.set_minor_formatter(plain)
 
 
 def say_empty(ax: Axes, why: str) -> None:

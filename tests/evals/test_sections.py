@@ -1,0 +1,265 @@
+"""Sections of a report: what perfect and trivial outputs give, weights, and what is left out."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from jetfm.evals import metrics
+from jetfm.evals.catalogue import about
+from jetfm.evals.report_words import FIGURES
+from jetfm.evals.sections import (
+  Jets,
+  classification_section,
+  embedding_section,
+  generation_section,
+  pretraining_section,
+  regression_section,
+  super_resolution_section,
+)
+from jetfm.evals.sections.jets import packed_by_pt
+from tests.evals.conftest import make_jets
+
+CLASSES = ("QCD", "Hbb")
+
+
+def sample(seed=0, num_jets=150):
+  p4, mask, label = make_jets(seed, num_jets)
+  mass = metrics.jet_mass(p4, mask)
+  return Jets(p4, mask, label, np.ones(num_jets), {"mass": mass})
+
+
+@pytest.fixture(scope="module")
+def true():
+  return sample()
+
+
+@pytest.fixture(scope="module")
+def training():
+  return sample(seed=5)
+
+
+def scores(jets, seed=0):
+  p = np.random.default_rng(seed).uniform(0.1, 0.9, len(jets)) * 0.5 + 0.5 * jets.label
+  return np.stack([1 - p, p], axis=1)
+
+
+def values(section):
+  return {name: m.value for name, m in section.metrics.items()}
+
+
+def test_classification_has_working_points_bins_and_sculpting(true):
+  section = classification_section(true, scores(true), CLASSES, bootstrap=3)
+  assert {"accuracy", "rejection_Hbb", "sculpting_Hbb"} <= set(section.metrics)
+  bins = section.details["pt_dependence"]["Hbb"]
+  assert len(bins["edges"]) == 6 and len(bins["rejection"]) == len(bins["efficiency"]) == 5
+  # Bins hold equally many jets, so their efficiencies average to the working point.
+  assert np.mean(bins["efficiency"]) == pytest.approx(0.5, abs=0.1)
+  assert np.sum(section.details["confusion"]) == len(true)
+  json.dumps(section.details, allow_nan=False)
+  assert {kind for kind, *_ in section.figures} == {
+    "roc",
+    "confusion",
+    "pt_dependence",
+    "sculpting",
+  }
+
+
+def test_unlabelled_jets_do_not_count_in_classification(true):
+  label = np.where(np.arange(len(true)) < 40, -1, true.label)
+  mixed = dataclasses.replace(true, label=label)
+  found = classification_section(mixed, scores(true), CLASSES, figures=False)
+  rows = np.arange(len(true)) >= 40
+  alone = classification_section(true.select(rows), scores(true)[rows], CLASSES, figures=False)
+  assert values(found) == values(alone)
+  nothing = dataclasses.replace(true, label=np.full(len(true), -1))
+  (accuracy,) = classification_section(nothing, scores(true), CLASSES).metrics.values()
+  assert accuracy.value is None and "label" in accuracy.reason
+
+
+def test_without_a_background_class_there_are_no_rejections(true):
+  section = classification_section(true, scores(true), ("Hcc", "Hbb"))
+  assert not [name for name in section.metrics if name.startswith(("rejection", "sculpting"))]
+  assert [kind for kind, *_ in section.figures] == ["confusion"]
+
+
+def test_weight_of_two_is_two_jets(true, training):
+  rng = np.random.default_rng(1)
+  number = rng.integers(1, 3, len(true))
+  rows = np.repeat(np.arange(len(true)), number)
+  weighted, repeated = dataclasses.replace(true, weight=number.astype(float)), true.select(rows)
+  p, mass = scores(true), true.targets["mass"] * 1.1
+  a = classification_section(weighted, p, CLASSES, figures=False)
+  b = classification_section(repeated, p[rows], CLASSES, figures=False)
+  for name in ("accuracy", "auc_ovo", "rejection_Hbb", "sculpting_Hbb"):
+    assert a.metrics[name].value == pytest.approx(b.metrics[name].value)
+  a = regression_section(weighted, {"mass": mass}, {}, figures=False)
+  b = regression_section(repeated, {"mass": mass[rows]}, {}, figures=False)
+  assert values(a) == pytest.approx(values(b))
+  a = super_resolution_section(weighted, weighted, 3, training, figures=False)
+  b = super_resolution_section(repeated, repeated, 3, training, figures=False)
+  for name in ("chamfer", "chamfer_seed", "pt_emd"):
+    assert a.metrics[name].baseline == pytest.approx(b.metrics[name].baseline)
+
+
+def test_regression_leaves_out_jets_without_the_target(true):
+  mass = np.where(np.arange(len(true)) % 3 == 0, np.nan, true.targets["mass"])
+  jets = dataclasses.replace(true, targets={"mass": mass, "gen_mass": np.full(len(true), np.nan)})
+  predicted = {"mass": true.targets["mass"] + 1, "gen_mass": true.targets["mass"]}
+  section = regression_section(jets, predicted, {"mass": (10.0, 5.0)}, bootstrap=3)
+  assert section.metrics["mass_mae_gev"].value == pytest.approx(1)
+  assert section.metrics["mass_mae"].value == pytest.approx(0.2)
+  assert section.metrics["mass_mae_gev"].baseline == 0  # the target is the mass of the particles
+  assert section.details["mass"]["jets"] == np.isfinite(mass).sum()
+  assert "gen_mass" in section.metrics["gen_mass_r2"].reason
+  assert [caption for _, caption, _ in section.figures] == ["mass"]
+
+
+def test_true_jets_are_perfectly_generated(true, training):
+  section = generation_section(true, true, training)
+  for name in ("mmd", "pt_kl", "histogram_mse", "w1_pt", "w1_mass", "pt_kl_ratio"):
+    assert section.metrics[name].value == pytest.approx(0, abs=1e-12)
+  kl = section.metrics["pt_kl"]
+  assert set(kl.others) == {"Gaussian fit"} and kl.baseline_kind == "histogram sampling"
+  assert kl.baseline < kl.others["Gaussian fit"]  # it knows the shape
+  assert {"mmd_seed", "pt_kl_seed", "histogram_mse_seed"} <= set(section.metrics)
+  assert [kind for kind, *_ in section.figures] == ["spectra", "spectra"]
+
+
+def test_generation_ratio_is_that_of_the_two_kl(true, training):
+  section = generation_section(true, sample(seed=2), training, figures=False)
+  kl = section.metrics["pt_kl"]
+  ratio = section.metrics["pt_kl_ratio"]
+  assert ratio.value == pytest.approx(kl.value / kl.others["Gaussian fit"])
+  assert ratio.baseline == 1
+  alone = generation_section(true, sample(seed=2), None, figures=False)
+  assert "pt_kl_ratio" not in alone.metrics and alone.metrics["pt_kl"].value == kl.value
+
+
+def test_classes_that_training_lacks_do_not_stop_the_trivial_generators(true, training):
+  one = training.select(training.label == 0)
+  assert generation_section(true, true, one, figures=False).metrics["pt_kl"].baseline > 0
+
+
+def test_super_resolution_of_the_truth_and_of_the_input(true, training):
+  perfect = super_resolution_section(true, true, 5, training, CLASSES)
+  assert perfect.metrics["chamfer"].value == perfect.metrics["chamfer_ratio"].value == 0
+  assert perfect.metrics["multiplicity_error"].value == 0
+  assert perfect.metrics["chamfer_seed"].value == 0
+  assert [kind for kind, *_ in perfect.figures] == ["jets"]
+  p4, mask = packed_by_pt(true.p4, true.mask, 5)
+  copied = dataclasses.replace(true, p4=p4, mask=mask)
+  section = super_resolution_section(true, copied, 5, training, figures=False)
+  assert section.metrics["chamfer_ratio"].value == pytest.approx(1)
+  for name, m in section.metrics.items():
+    if m.baseline_kind == "copied input":
+      assert m.value == pytest.approx(m.baseline), name
+
+
+def test_packing_keeps_the_hardest_in_order(true):
+  p4, mask = packed_by_pt(true.p4, true.mask, 6)
+  pt = np.hypot(p4[..., 1], p4[..., 2])
+  assert (np.diff(pt, axis=1) <= 0).all()
+  np.testing.assert_array_equal(mask.sum(axis=1), np.minimum(true.mask.sum(axis=1), 6))
+  largest = np.sort(np.hypot(true.p4[..., 1], true.p4[..., 2]) * true.mask, axis=1)[:, ::-1][:, :6]
+  np.testing.assert_array_equal(pt, largest)
+  wide, wide_mask = packed_by_pt(true.p4, true.mask, 40)
+  assert wide.shape == (len(true), 40, 4) and (wide_mask.sum() == true.mask.sum())
+
+
+def mean_square(predicted, true, weight):
+  return float(weight @ ((predicted - true) ** 2).sum(axis=1) / weight.sum())
+
+
+def hidden(seed=0, number=300):
+  rng = np.random.default_rng(seed)
+  true = rng.normal(size=(number, 4)) * [1, 1, 0.2, 1] + [2, 0, 3.1, 5]
+  return true, rng.uniform(0.5, 2, number), np.arange(number) // 6
+
+
+def test_gain_is_one_for_the_truth_and_zero_for_the_mean():
+  true, weight, event = hidden()
+  perfect = pretraining_section(true, true, weight, event, mean_square, bootstrap=4)
+  assert set(values(perfect).values()) == {1.0}
+  mean = np.array([*perfect.details["mean"].values()])
+  section = pretraining_section(
+    np.broadcast_to(mean, true.shape), true, weight, event, mean_square, bootstrap=4
+  )
+  assert values(section) == pytest.approx(dict.fromkeys(section.metrics, 0.0), abs=1e-12)
+  assert section.details["loss"] == pytest.approx(section.details["loss of the mean"])
+
+
+def test_mean_of_phi_does_not_care_where_the_angle_is_cut():
+  true, weight, event = hidden()
+  section = pretraining_section(true, true, weight, event, mean_square)
+  turned = true.copy()
+  turned[:, 2] = np.remainder(turned[:, 2] + np.pi, 2 * np.pi) - np.pi
+  other = pretraining_section(turned, turned, weight, event, mean_square)
+  difference = section.details["mean"]["phi"] - other.details["mean"]["phi"]
+  assert np.cos(difference) == pytest.approx(1)
+
+
+def test_gain_knows_weights():
+  true, _, event = hidden()
+  rng = np.random.default_rng(3)
+  predicted = true + rng.normal(size=true.shape)
+  number = rng.integers(1, 4, event.max() + 1)[event]
+  rows = np.repeat(np.arange(len(true)), number)
+  weighted = pretraining_section(predicted, true, number.astype(float), event, mean_square)
+  repeated = pretraining_section(
+    predicted[rows], true[rows], np.ones(len(rows)), event[rows], mean_square
+  )
+  assert values(weighted) == pytest.approx(values(repeated))
+
+
+def test_gain_without_hidden_or_with_equal_particles_is_undefined():
+  nothing = pretraining_section(
+    np.zeros((0, 4)), np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), mean_square
+  )
+  assert "hidden" in nothing.metrics["reconstruction_gain"].reason
+  equal = pretraining_section(
+    np.ones((5, 4)), np.ones((5, 4)), np.ones(5), np.arange(5), mean_square, bootstrap=3
+  )
+  assert all(m.value is None and "equal" in m.reason for m in equal.metrics.values())
+
+
+def test_embedding_is_probed_and_mapped():
+  rng = np.random.default_rng(0)
+  label = np.arange(200) % 2
+  x = rng.normal(size=(200, 3)) + 4 * label[:, None]
+  w = np.ones(100)
+  noise = rng.normal(size=(200, 3))
+  section = embedding_section(
+    x[:100],
+    label[:100],
+    x[100:],
+    label[100:],
+    CLASSES,
+    w,
+    w,
+    baseline=(noise[:100], noise[100:]),
+    probes=("knn", "mlp1"),
+    map_jets=50,
+  )
+  for m in section.metrics.values():
+    assert m.value > 0.9 > m.baseline
+  assert [kind for kind, *_ in section.figures] == ["embedding"]
+  alone = embedding_section(
+    x[:100], np.zeros(100, int), x[100:], label[100:], CLASSES, w, w, probes=("knn",)
+  )
+  assert "two classes" in alone.metrics["knn"].reason and not alone.figures
+
+
+def test_everything_a_section_says_is_explained(true, training):
+  sections = [
+    classification_section(true, scores(true), CLASSES),
+    regression_section(true, {"mass": true.targets["mass"]}, {}),
+    generation_section(true, true, training),
+    super_resolution_section(true, true, 5, training),
+    pretraining_section(*hidden()[:1] * 2, *hidden()[1:], mean_square),
+  ]
+  for section in sections:
+    for name in section.metrics:
+      assert about(name).meaning, name
+    assert {kind for kind, *_ in section.figures} <= set(FIGURES)
