@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from jetfm.generate.jpsi_chains import chain_code
-from jetfm.generate.jpsi_decays import MASS, TOTAL_ENERGY, TOTAL_PX, Decays
+from jetfm.generate.jpsi_chains import chain_code, chain_codes
+from jetfm.generate.jpsi_decays import MASS, TOTAL_ENERGY, TOTAL_PX, Decays, JpsiPythia
+from jetfm.generate.jpsi_table import pythia_settings
 
 LEPTONS = {(-11, 11): "J/psi -> e+ e-", (-13, 13): "J/psi -> mu+ mu-"}
 RHO_PI = {
@@ -27,9 +28,31 @@ LEPTONS_ACCEPTED = 2 / 3
 RHO_PI_ACCEPTED = 0.1741  # +- 0.0004, of 120,000
 """Mean weight of decays that Pythia makes."""
 
+_PYTHIA_SEEDS = 900_000_000
 _LIGHTEST = 0.13497  # GeV; no pion is lighter
 # |p+ x p-|^2 is largest when three pions have equal energies.
 _LARGEST_PRODUCT2 = 0.75 * (MASS**2 / 9 - _LIGHTEST**2) ** 2
+
+
+class PolarisedJpsi:
+  """Decays with their angular distributions, without end.
+
+  Args:
+    seeds: makes Pythia's seed and the numbers that accept and reject.
+  """
+
+  def __init__(self, seeds: np.random.SeedSequence):
+    pythia, angles = seeds.spawn(2)
+    seed = int(pythia.generate_state(1)[0]) % _PYTHIA_SEEDS + 1
+    self._pythia = JpsiPythia(pythia_settings(enlarged_channels()), seed)
+    self._rng = np.random.default_rng(angles)
+
+  def next_decays(self) -> tuple[Decays, np.ndarray]:
+    """Some decays and the codes of their chains."""
+    decays = self._pythia.next_decays()
+    codes = chain_codes(decays)
+    accepted = self._rng.random(len(decays)) < angular_weight(decays, codes)
+    return decays.select(accepted), codes[accepted]
 
 
 def enlarged_channels() -> dict[tuple[int, ...], float]:

@@ -17,15 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jetfm.generate.jpsi_angles import angular_weight, enlarged_channels
-from jetfm.generate.jpsi_chains import chain_code, chain_codes, chain_text, final_state
-from jetfm.generate.jpsi_decays import Decays, JpsiPythia
-from jetfm.generate.jpsi_table import pythia_settings
+from jetfm.generate.jpsi_angles import PolarisedJpsi
+from jetfm.generate.jpsi_chains import chain_code, chain_text, final_state
 from jetfm.generate.root_files import OutputError
 
 COLUMNS = ("chain", "count", "final_state")
 _ALL = "all"  # the row of all decays, whatever their chain
-_PYTHIA_SEEDS = 900_000_000
 
 
 @dataclass(frozen=True)
@@ -49,27 +46,6 @@ class ChainList:
     return order, codes[order]
 
 
-class JpsiEvents:
-  """Decays with their angular distributions, without end.
-
-  Args:
-    seeds: makes Pythia's seed and the numbers that accept and reject.
-  """
-
-  def __init__(self, seeds: np.random.SeedSequence):
-    pythia, angles = seeds.spawn(2)
-    seed = int(pythia.generate_state(1)[0]) % _PYTHIA_SEEDS + 1
-    self._pythia = JpsiPythia(pythia_settings(enlarged_channels()), seed)
-    self._rng = np.random.default_rng(angles)
-
-  def next_decays(self) -> tuple[Decays, np.ndarray]:
-    """Some decays and the codes of their chains."""
-    decays = self._pythia.next_decays()
-    codes = chain_codes(decays)
-    accepted = self._rng.random(len(decays)) < angular_weight(decays, codes)
-    return decays.select(accepted), codes[accepted]
-
-
 def count_chains(seed: int, number: int, events: int) -> Counter[str]:
   """How often each chain comes in at least `events` events.
 
@@ -77,7 +53,7 @@ def count_chains(seed: int, number: int, events: int) -> Counter[str]:
     seed: seed of all samples.
     number: of this sample.
   """
-  source = JpsiEvents(np.random.SeedSequence([seed, number]))
+  source = PolarisedJpsi(np.random.SeedSequence([seed, number]))
   texts: dict[int, str] = {}
   counts: Counter[int] = Counter()
   while counts.total() < events:

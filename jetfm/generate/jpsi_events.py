@@ -8,7 +8,8 @@ import numpy as np
 
 from jetfm.generate.bes_objects import GROUPS, TRUE_PID, simulate
 from jetfm.generate.energy_flow import Particles
-from jetfm.generate.jpsi_classes import ChainList, JpsiEvents
+from jetfm.generate.jpsi_angles import PolarisedJpsi
+from jetfm.generate.jpsi_classes import ChainList
 from jetfm.generate.jpsi_decays import DECAYS_PER_CALL, Decays
 from jetfm.generate.pythia import NEUTRINOS, charge_of
 from jetfm.generate.table import Table
@@ -38,7 +39,7 @@ def generate_events(chains: Sequence[str], seed: int, file_number: int = 0) -> I
   """
   known = ChainList(tuple(chains))
   decay_seeds, detector = np.random.SeedSequence([seed, file_number]).spawn(2)
-  source = JpsiEvents(decay_seeds)
+  source = PolarisedJpsi(decay_seeds)
   rng = np.random.default_rng(detector)
   first = 0
   while True:

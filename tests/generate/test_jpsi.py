@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from jetfm.generate import read_chains, share_of_chains
-from jetfm.generate.jpsi_angles import LEPTONS, RHO_PI, angular_weight, enlarged_channels
+from jetfm.generate.jpsi_angles import (
+  LEPTONS,
+  RHO_PI,
+  PolarisedJpsi,
+  angular_weight,
+  enlarged_channels,
+)
 from jetfm.generate.jpsi_chains import chain_code, chain_codes, chain_text, final_state, parse_chain
-from jetfm.generate.jpsi_classes import ChainList, JpsiEvents, count_chains, write_chains
+from jetfm.generate.jpsi_classes import ChainList, count_chains, write_chains
 from jetfm.generate.jpsi_decays import TOTAL_ENERGY, TOTAL_PX, find_decays, is_balanced
 from jetfm.generate.jpsi_events import particles_of
 from jetfm.generate.jpsi_table import (
@@ -28,7 +34,7 @@ pytest.importorskip("decaylanguage")
 @pytest.fixture(scope="module")
 def sample():
   """About 2,600 decays and the codes of their chains."""
-  source = JpsiEvents(np.random.SeedSequence(1))
+  source = PolarisedJpsi(np.random.SeedSequence(1))
   return [source.next_decays() for _ in range(3)]
 
 
