@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -111,7 +110,8 @@ def by_platform(
     return default(*arrays, **options)
   if kernel.platform is None:
     return kernel(*arrays, **options)
-  choices = {platform: functools.partial(kernel, **options)}
-  return jax.lax.platform_dependent(
-    *arrays, default=functools.partial(default, **options), **choices
-  )
+
+  def of(implementation: Implementation) -> Callable[..., Any]:
+    return lambda *arrays: implementation(*arrays, **options)
+
+  return jax.lax.platform_dependent(*arrays, default=of(default), **{platform: of(kernel)})

@@ -30,7 +30,7 @@ def split_over_events(
   results, results_tree = jax.tree.flatten(jax.eval_shape(function, *arrays))
 
   def run(*leaves):
-    return tuple(jax.tree.leaves(function(*tree.unflatten(leaves))))
+    return tuple(jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves))))
 
   def partition(mesh, shapes, result_shapes):
     del result_shapes
@@ -72,4 +72,4 @@ def split_over_events(
     axes = [0 if flag else None for flag in in_batched]
     return jax.vmap(run, in_axes=axes)(*leaves), tuple(True for _ in results)
 
-  return results_tree.unflatten(batched(*leaves))
+  return jax.tree.unflatten(results_tree, batched(*leaves))

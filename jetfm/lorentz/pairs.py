@@ -99,7 +99,7 @@ def pairwise_features(
     moving = squares > LOG_FLOOR**4
     dot = i.px * j.px + i.py * j.py + i.pz * j.pz
     cos = jnp.where(moving, dot * jax.lax.rsqrt(jnp.where(moving, squares, 1)), 0)
-    ln_pp = 0.5 * jnp.log(jnp.maximum(squares, LOG_FLOOR**2))
+    ln_pp = 0.5 * log(jnp.maximum(squares, LOG_FLOOR**2))
     heavy = m2 > LOG_FLOOR
     m = jnp.where(heavy, jnp.sqrt(jnp.where(heavy, m2, 1)), 0)
     return jnp.clip(cos, -1, 1), ln_pp, m, ln_m2

@@ -84,8 +84,9 @@ def pair_attention(
     mask = rows = inside if mask is None else mask & inside
   scale = q.shape[-1] ** -0.5 if scale is None else scale
   arrays = (q, k, v, bias, mask, rows)
+  particles = max(q.shape[1], k.shape[1])
   call = {
-    "particles": max(q.shape[1], k.shape[1]),
+    "particles": particles,
     "dtype": jnp.result_type(q, k, v),
     "width": q.shape[-1],
   }
@@ -93,7 +94,7 @@ def pair_attention(
   if implementation is not None:
     chosen = by_name("pair_attention", implementation, IMPLEMENTATIONS, **call)
     return chosen(*arrays, **options)
-  kernels = KERNELS if call["particles"] > FEW_PARTICLES else {}
+  kernels = KERNELS if particles > FEW_PARTICLES else {}
   return by_platform(IMPLEMENTATIONS["xla"], kernels, *arrays, call=call, options=options)
 
 
