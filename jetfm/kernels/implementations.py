@@ -111,7 +111,7 @@ def by_platform(
     return default(*arrays, **options)
   if kernel.platform is None:
     return kernel(*arrays, **options)
-  choices = {platform: functools.partial(kernel, **options)}
+  choices: dict[str, Any] = {platform: functools.partial(kernel.__call__, **options)}
   return jax.lax.platform_dependent(
-    *arrays, default=functools.partial(default, **options), **choices
+    *arrays, default=functools.partial(default.__call__, **options), **choices
   )

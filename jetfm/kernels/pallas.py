@@ -105,7 +105,7 @@ def tpu_call(
   from jax.experimental import pallas as pl
   from jax.experimental.pallas import tpu
 
-  semantics = ("arbitrary" if in_order else "parallel",) * len(grid)
+  semantics: Any = ("arbitrary" if in_order else "parallel",) * len(grid)
   return pl.pallas_call(
     kernel,
     name=name,

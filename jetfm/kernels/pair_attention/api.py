@@ -19,7 +19,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_attention"),
   "triton": Implementation(_TRITON, "pair_attention", {}, "gpu", 512, SINGLE, 64),
   "cudnn": Implementation(f"{_HERE}.cudnn", "pair_attention", {}, "gpu", None, HALF, 128),
-  "tpu": Implementation(_TPU, "pair_attention", {}, "tpu", 256, SINGLE, 64),
+  "tpu": Implementation(_TPU, "pair_attention", {}, "tpu", 256, SINGLE, 32),
   "interpret": Implementation(
     _TRITON, "pair_attention", {"interpret": True}, None, 512, (*SINGLE, "float64"), 64
   ),
@@ -84,7 +84,7 @@ def pair_attention(
     mask = rows = inside if mask is None else mask & inside
   scale = q.shape[-1] ** -0.5 if scale is None else scale
   arrays = (q, k, v, bias, mask, rows)
-  call = {
+  call: dict[str, Any] = {
     "particles": max(q.shape[1], k.shape[1]),
     "dtype": jnp.result_type(q, k, v),
     "width": q.shape[-1],

@@ -14,23 +14,23 @@ from jetfm.kernels.partition import split_over_events
 
 
 class Inputs(NamedTuple):
-  """Arrays of one call; q, k and v have one dtype."""
+  """Arrays of one call, or blocks, references or gradients of them; q, k and v have one dtype."""
 
-  q: jax.Array
+  q: Any
   """(B, N, H, K)."""
-  k: jax.Array
+  k: Any
   """(B, M, H, K)."""
-  v: jax.Array
+  v: Any
   """(B, M, H, K)."""
-  bias: jax.Array | None
+  bias: Any
   """(B, H, N, M)."""
-  query_mask: jax.Array
+  query_mask: Any
   """(B, N) int32: 1 where a result is wanted; it is 0 elsewhere."""
-  key_mask: jax.Array
+  key_mask: Any
   """(B, M) int32: 1 where there is a key."""
-  query_end: jax.Array
+  query_end: Any
   """(B,) int32: from here on, nothing is wanted."""
-  key_end: jax.Array
+  key_end: Any
   """(B,) int32: from here on, there are no keys."""
 
 
@@ -94,7 +94,7 @@ def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
   def attend_backward(options: Options, saved, cotangents):
     d_out, running = cotangents if options.share_bias else (cotangents, None)
     gradients = run_backward(options, *saved, d_out, running)
-    return (Inputs(*gradients, None, None, None, None),)
+    return (Inputs(*gradients, *(None,) * 4),)
 
   attend.defvjp(attend_forward, attend_backward)
 

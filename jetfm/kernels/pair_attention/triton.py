@@ -45,12 +45,12 @@ class Span(NamedTuple):
   """Rows of a tile: consecutive particles, of which `valid` ones count."""
 
   start: jax.Array
-  index: jax.Array
+  places: jax.Array
   valid: jax.Array
 
   @property
   def slice(self):
-    return pl.ds(self.start, self.index.shape[0])
+    return pl.ds(self.start, self.places.shape[0])
 
 
 def _tile(inputs: Inputs, queries: int, keys: int) -> Tile:
@@ -107,7 +107,7 @@ def _forward_kernel(inputs, out_ref, lse_ref, *, scale: float, tile: Tile):
   total = jnp.where(some, total, 1.0)
   _store_rows(out_ref, queries, jnp.where(some[:, None], mixed / total[:, None], 0.0), tile)
   lse = jnp.where(some, top + jnp.log2(total), NOBODY)
-  triton.store(lse_ref.at[queries.slice], lse, mask=queries.index < lse_ref.shape[0])
+  triton.store(lse_ref.at[queries.slice], lse, mask=queries.places < lse_ref.shape[0])
 
 
 def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
@@ -220,12 +220,12 @@ def _load_rows(ref, span: Span, tile: Tile) -> jax.Array:
 
 def _store_rows(ref, span: Span, values, tile: Tile) -> None:
   where, inside = _columns(ref, span, tile)
-  exists = (span.index < ref.shape[0])[:, None]
+  exists = (span.places < ref.shape[0])[:, None]
   triton.store(where, values.astype(ref.dtype), mask=exists & inside)
 
 
 def _columns(ref, span: Span, tile: Tile):
-  inside = jax.lax.broadcasted_iota(jnp.int32, (span.index.shape[0], tile.width), 1) < ref.shape[1]
+  inside = jax.lax.broadcasted_iota(jnp.int32, (span.places.shape[0], tile.width), 1) < ref.shape[1]
   return ref.at[span.slice, pl.ds(jnp.int32(0), tile.width)], inside
 
 
@@ -236,7 +236,7 @@ def _load_pairs(ref, queries: Span, keys: Span) -> jax.Array:
 
 
 def _store_pairs(ref, queries: Span, keys: Span, values) -> None:
-  exist = (queries.index < ref.shape[0])[:, None] & (keys.index < ref.shape[1])[None, :]
+  exist = (queries.places < ref.shape[0])[:, None] & (keys.places < ref.shape[1])[None, :]
   triton.store(ref.at[queries.slice, keys.slice], values.astype(ref.dtype), mask=exist)
 
 
