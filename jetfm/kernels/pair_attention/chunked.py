@@ -23,7 +23,8 @@ def pair_attention(q, k, v, bias, mask, rows, scale: float, share_bias: bool = F
 
   @jax.checkpoint
   def attend(arrays):
-    return reference.pair_attention(*arrays, scale)
+    q, k, v, bias, mask, rows = arrays
+    return reference.pair_attention(q, k, v, bias, mask, rows, scale)
 
   parts = []
   if whole:

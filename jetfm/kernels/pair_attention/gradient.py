@@ -93,8 +93,8 @@ def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
 
   def attend_backward(options: Options, saved, cotangents):
     d_out, running = cotangents if options.share_bias else (cotangents, None)
-    gradients = run_backward(options, *saved, d_out, running)
-    return (Inputs(*gradients, *(None,) * 4),)
+    d_q, d_k, d_v, d_bias = run_backward(options, *saved, d_out, running)
+    return (Inputs(d_q, d_k, d_v, d_bias, None, None, None, None),)
 
   attend.defvjp(attend_forward, attend_backward)
 

@@ -228,7 +228,8 @@ def _hidden_layer(x, layer, width: int, options: Options) -> HiddenLayer:
   unit = linear * inverse
   tanh = triton.approx_tanh if options.approximate else jnp.tanh
   out, slope = gelu_and_slope(unit * scale[None, :], tanh)
-  return HiddenLayer(*(y.astype(options.dtype) for y in (out, slope, unit)), inverse)
+  out, slope, unit = (y.astype(options.dtype) for y in (out, slope, unit))
+  return HiddenLayer(out, slope, unit, inverse)
 
 
 def _layer(weights, number: int):
