@@ -23,10 +23,13 @@ def split_over_events(
     whole: numbers of the arguments that every device has whole.
     summed: the results are sums over events (to be added over devices); else axis 0 counts events.
   """
+  leaves: list[Any]
+  tree: Any
   leaves, tree = jax.tree.flatten(arrays)
   of_events = [
     number not in whole for number, array in enumerate(arrays) for _ in jax.tree.leaves(array)
   ]
+  results_tree: Any
   results, results_tree = jax.tree.flatten(jax.eval_shape(function, *arrays))
 
   def run(*leaves):

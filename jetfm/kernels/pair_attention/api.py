@@ -19,7 +19,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_attention"),
   "triton": Implementation(_TRITON, "pair_attention", {}, "gpu", 512, SINGLE, 64),
   "cudnn": Implementation(f"{_HERE}.cudnn", "pair_attention", {}, "gpu", None, HALF, 128),
-  "tpu": Implementation(_TPU, "pair_attention", {}, "tpu", 256, SINGLE, 64),
+  "tpu": Implementation(_TPU, "pair_attention", {}, "tpu", 256, SINGLE, 32),
   "interpret": Implementation(
     _TRITON, "pair_attention", {"interpret": True}, None, 512, (*SINGLE, "float64"), 64
   ),
