@@ -56,6 +56,7 @@ def get_config(variant="base"):
       "lengths": (8, 24) if tiny else (4, 6, 8, 12, 16, 24),
       "batch_size": 128 if tiny else 1024,
       "eval_batch_size": 128 if tiny else 1024,
+      "train_events": 0,
       "eval_events": 2_000 if tiny else 100_000,
       "lanes": 4,
       "workers": 0 if tiny else 2,
@@ -96,7 +97,7 @@ def get_config(variant="base"):
     "smoothing": 0.0,
     "head_options": {"widths": (width,), "dropout": 0.0 if tiny else 0.1},
   }
-  long, short = (800, 400) if tiny else (200_000, 50_000)
+  long, short = (1_500, 1_000) if tiny else (200_000, 50_000)
   rotations = ("rotate_phi", "flip_eta")
 
   stage = config.stage = ConfigDict()
@@ -138,7 +139,7 @@ def get_config(variant="base"):
     init_from="class_attention",
     rename=(("(.*)", r"\1"),),
     fresh=(),
-    rate=2e-5,
+    rate=2e-4 if tiny else 2e-5,
   )
   return config
 

@@ -336,6 +336,6 @@ def test_stages_with_the_same_task_get_columns_of_their_own(runs, dataset, tmp_p
     (run / stage / "best").symlink_to(runs / "tagger" / "classify" / "best")
   assert status(run, dataset, tmp_path / "out", figures=False, probes="", max_events=20) == 0
   first, second = results(tmp_path / "out")
-  assert (first.name, second.name) == ("run", "run/second")
+  assert (first.name, second.name) == ("run/first", "run/second")
   assert dict(first.tasks) == dict(second.tasks)
   assert first.facts["stages and steps"] == "first 7"
