@@ -40,8 +40,9 @@ METRICS: dict[str, About] = {
   "feature_gain": About(
     "mean gain of hidden measurements",
     "higher",
-    "How far guesses of hidden measurements are better than constant ones, averaged over the "
-    "features; 1 is perfect, 0 nothing learnt.",
+    "Share of the squared error of a constant guess that is avoided, on the scale of the network's "
+    "inputs; of categories, of the wrong guesses of the most frequent one. Averaged over features: "
+    "1 is perfect, 0 nothing learnt.",
   ),
   "pt_gain": About(
     "gain in pT",
@@ -89,7 +90,7 @@ METRICS: dict[str, About] = {
   "auc_ovr": About(
     "AUC, one against rest",
     "higher",
-    "Chance that a jet of a class gets a higher score for it than a jet of any other class, "
+    "Chance that one jet of a class gets a higher score for it than one of any other class, "
     "averaged over classes.",
   ),
   "auc_ovo": About(
@@ -257,12 +258,7 @@ def about(key: str) -> About:
     return METRICS[key]
   if key.startswith(FEATURE_GAIN):
     name = key.removeprefix(FEATURE_GAIN)
-    return About(
-      f"gain in {name}",
-      "higher",
-      "Share of the squared error of a constant guess that is avoided, on the scale of the "
-      "network's inputs; of categories, of the wrong guesses of the most frequent one.",
-    )
+    return About(f"gain in {name}", "higher", "")
   if key.startswith("rejection_"):
     name = key.removeprefix("rejection_")
     point = 100 * working_point_of(name)

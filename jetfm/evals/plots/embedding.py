@@ -47,12 +47,13 @@ def _look(c: int) -> dict[str, Any]:
 def embedding_figure(positions: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> Figure:
   """Scatter of positions (B, 2), colour and marker by class, label (B,).
 
-  Of more than `MOST` classes the most frequent ones are coloured, and the others grey.
+  Of more than `MANY_CLASSES` the `MOST` most frequent ones are coloured, and the others grey.
   """
   frequent = np.argsort(-np.bincount(label, minlength=len(classes)), kind="stable")
   shown = sorted(frequent[:MOST].tolist()) if len(classes) > MANY_CLASSES else range(len(classes))
   with style():
-    figure = new_figure(7.6, 5.8)
+    many = len(classes) > MANY_CLASSES
+    figure = new_figure(7.6, 8.6 if many else 5.8)
     ax = figure.subplots()
     others = np.flatnonzero(~np.isin(label, list(shown)))
     ax.scatter(*positions[others].T, s=12, **OTHERS)
@@ -72,6 +73,6 @@ def embedding_figure(positions: np.ndarray, label: np.ndarray, classes: Sequence
     ax.minorticks_off()
     ax.set_xlabel("t-SNE 1")
     ax.set_ylabel("t-SNE 2")
-    where = "outside right upper" if len(classes) <= MANY_CLASSES else "outside lower center"
-    figure.legend(loc=where)
+    # Names of decays are long.
+    figure.legend(loc="outside lower center" if many else "outside right upper")
     return figure
