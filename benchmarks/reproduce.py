@@ -1,13 +1,15 @@
 """The published table of CLEAR: every way of fine-tuning, and what pretraining saves in labels.
 
   python -m benchmarks.reproduce --table=clear [--data=DATASET] [--out=FOLDER] [--variant=tiny]
-      [--events=60000] [--seeds=3] [--budget=SECONDS] [LAUNCH.TRAIN-ARGUMENTS]
+      [--events=60000] [--seeds=3] [--rows=ROWS] [--budget=SECONDS] [LAUNCH.TRAIN-ARGUMENTS]
 
 Without --data so many events are generated and ingested. A cell is one strategy and one seed: a
 stage of configs/clear.py, trained by launch.train and asked on the whole test split. Label cells
-train everything on 1 %, 10 % and 100 % of the training labels, from the pretrained encoder (with
-learning rates that fall block by block) and from scratch (at the full rate). Cells are kept in
-FOLDER: the same command goes on where it was ended, also in the middle of a training. When --budget
+train everything on 1 %, 10 % and 100 % of the training labels: from an encoder that was pretrained
+on all events without labels (stage pretrain_views; the stage pretrain of the other cells is taught
+by all labels), with learning rates that fall block by block, and from scratch, at the full rate.
+Cells are kept in FOLDER: the same command goes on where it was ended, also in the middle of a
+training. --rows=labels,knn,... are the rows that are worked on. When --budget
 is spent, what is finished is shown. Further arguments go to every launch.train, such as
 --config.stage.pretrain.steps=5000; another FOLDER is needed for other settings.
 
@@ -48,11 +50,11 @@ STAGES = (
   "multi_task",
   "two_stage",
 )
+ROWS = ("knn", *STAGES, "labels")
 FRACTIONS = (0.01, 0.1, 1.0)
 STARTS = ("pretrained", "scratch")
 LENGTHS = (8, 16, 24, 32, 64)
 BATCH_SIZE = 512
-STOPPED = 75
 GRACE = 60
 """Seconds that a training has to save what it reached."""
 
@@ -144,12 +146,13 @@ def _ended(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def cells(seeds: int) -> list[Cell]:
-  """All, in the order of work: a whole table of one seed before the next."""
+def cells(seeds: int, rows: Sequence[str] = ROWS) -> list[Cell]:
+  """In the order of work: a whole table of one seed before the next."""
   out = []
   for seed in range(seeds):
-    out += [Cell("knn", seed), *(Cell(stage, seed) for stage in STAGES)]
-    out += [Cell("labels", seed, f, start) for f in FRACTIONS for start in STARTS]
+    out += [Cell(row, seed) for row in ROWS if row in rows and row != "labels"]
+    if "labels" in rows:
+      out += [Cell("labels", seed, f, start) for f in FRACTIONS for start in STARTS]
   return out
 
 
@@ -159,23 +162,22 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, float]:
   Raises: OutOfTime, Failed.
   """
   workdir = bench.out / f"seed{cell.seed}"
-  pretrained = bench.train(workdir, cell.seed, "pretrain")
-  if cell.row == "knn":
-    return neighbours(bench, inference.load(pretrained))
   if cell.row != "labels":
+    pretrained = bench.train(workdir, cell.seed, "pretrain")
+    if cell.row == "knn":
+      return neighbours(bench, inference.load(pretrained))
     if cell.row == "two_stage":
       bench.train(workdir, cell.seed, "class_attention")
     return asked(bench, bench.train(workdir, cell.seed, cell.row))
   total = Manifest.load(bench.data).splits["train"].num_events
-  few = {} if cell.fraction == 1 else {"data__train_events": max(1, round(cell.fraction * total))}
+  keys: dict[str, Any] = {"data__train_events": max(1, round(cell.fraction * total))}
   if cell.start == "scratch":
-    few |= {"stage__differential__strategy": "full", "stage__differential__init_from": ""}
-  elif not few:
-    return asked(bench, bench.train(workdir, cell.seed, "differential"))
+    keys |= {"stage__differential__strategy": "full", "stage__differential__init_from": ""}
   else:
-    few |= {"stage__differential__init_from": pretrained}
+    pretrained = bench.train(workdir, cell.seed, "pretrain_views")
+    keys |= {"stage__differential__init_from": pretrained}
   folder = bench.out / f"labels_{cell.fraction:g}_{cell.start}" / f"seed{cell.seed}"
-  return asked(bench, bench.train(folder, cell.seed, "differential", **few))
+  return asked(bench, bench.train(folder, cell.seed, "differential", **keys))
 
 
 def asked(bench: Bench, checkpoint: pathlib.Path) -> dict[str, float]:
@@ -228,14 +230,16 @@ def numbers(p: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> dict[st
 
 
 def work(
-  bench: Bench, seeds: int, make: Callable[[Bench, Cell], dict[str, float]] = run_cell
+  bench: Bench,
+  wanted: Sequence[Cell],
+  make: Callable[[Bench, Cell], dict[str, float]] = run_cell,
 ) -> dict[Cell, dict[str, float]]:
-  """Every cell that is finished, those of earlier commands too; what fails is said and left out."""
+  """The wanted cells that are finished, also by earlier commands; what fails is said, left out."""
   folder = bench.out / "cells"
   folder.mkdir(parents=True, exist_ok=True)
   done: dict[Cell, dict[str, float]] = {}
   spent = False
-  for cell in cells(seeds):
+  for cell in wanted:
     path = folder / f"{cell.name}.json"
     if path.exists():
       done[cell] = json.loads(path.read_text())
@@ -393,10 +397,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--variant", choices=("tiny", "base"), default="tiny")
   parser.add_argument("--events", type=int, default=60_000, help="to generate without --data")
   parser.add_argument("--seeds", type=int, default=3)
+  parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
   parser.add_argument("--budget", type=float, default=float("inf"), help="seconds")
   options, further = parser.parse_known_args(argv)
   if unknown := [word for word in further if not word.startswith("--config.")]:
     parser.error(f"cannot use {unknown[0]}: further arguments are --config.KEY=VALUE")
+  rows_wanted = options.rows.split(",")
+  if strange := [row for row in rows_wanted if row not in ROWS]:
+    parser.error(f"no row '{strange[0]}'; there are {', '.join(ROWS)}")
+  wanted = cells(options.seeds, rows_wanted)
   out = options.out.absolute()
   data = options.data.absolute() if options.data else out / "data"
   end = time.monotonic() + options.budget
@@ -411,7 +420,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claim(out, settings)
     if not options.data:
       make_data(bench, options.events)
-    done = work(bench, options.seeds)
+    done = work(bench, wanted)
   except OutOfTime:
     done = {}
   except (Failed, DataError) as error:
@@ -419,7 +428,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   rows = show(done)
   print(json.dumps(rows))
-  complete = len(done) == len(cells(options.seeds))
+  complete = len(done) == len(wanted)
   return 0 if complete and all(row["holds"] is not False for row in rows) else 1
 
 

@@ -31,16 +31,24 @@ def test_cells_are_made_once_and_the_rest_waits_for_the_next_command(tmp_path, c
     made.append(cell)
     return values(0.5)
 
-  first = reproduce.work(bench(tmp_path), 1, make)
+  first = reproduce.work(bench(tmp_path), reproduce.cells(1), make)
   assert list(first) == made and "budget is spent" in capsys.readouterr().err
-  second = reproduce.work(bench(tmp_path), 1, lambda bench, cell: made.append(cell) or values(0.4))
+  second = reproduce.work(
+    bench(tmp_path), reproduce.cells(1), lambda bench, cell: made.append(cell) or values(0.4)
+  )
   assert made == reproduce.cells(1) == list(second)
   assert [second[cell]["accuracy"] for cell in made] == [0.5] * 5 + [0.4] * (len(made) - 5)
 
 
+def test_rows_can_be_chosen():
+  some = reproduce.cells(2, ("labels", "knn"))
+  assert {cell.row for cell in some} == {"labels", "knn"}
+  assert set(some) < set(reproduce.cells(2)) and len(set(reproduce.cells(2))) == 2 * (8 + 6)
+
+
 def test_nothing_is_begun_without_time(tmp_path):
   late = bench(tmp_path, time.monotonic() - 1)
-  assert reproduce.work(late, 1, lambda *_: values(0.5)) == {}
+  assert reproduce.work(late, reproduce.cells(1), lambda *_: values(0.5)) == {}
 
 
 def test_a_cell_that_fails_does_not_end_the_others(tmp_path, capsys):
@@ -49,7 +57,7 @@ def test_a_cell_that_fails_does_not_end_the_others(tmp_path, capsys):
       raise reproduce.Failed("status 70")
     return values(0.5)
 
-  done = reproduce.work(bench(tmp_path), 1, make)
+  done = reproduce.work(bench(tmp_path), reproduce.cells(1), make)
   assert set(reproduce.cells(1)) - set(done) == {reproduce.Cell("probe_2", 0)}
   assert "probe_2-0: status 70" in capsys.readouterr().err
 
