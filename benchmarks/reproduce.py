@@ -24,6 +24,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -416,6 +417,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     "variant": options.variant,
     "arguments": further,
   }
+  # So that a training ends with the command that began it.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
     claim(out, settings)
     if not options.data:

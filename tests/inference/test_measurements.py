@@ -49,10 +49,9 @@ def test_what_is_hidden_is_guessed_and_nothing_else(predictor):
   np.testing.assert_array_equal(found.hidden, hidden)
   assert hidden.any() and not found.true[~hidden].any() and not found.guessed[~hidden].any()
   model = predictor.trained.model
-  encoded = {name: model.encode(predictor.trained.variables, v) for name, v in views.items()}
-  outputs = model.head(
-    task.name, predictor.trained.variables, encoded, views, deterministic=True, key=key
-  )
+  variables, sure = predictor.trained.variables, {"deterministic": True}
+  encoded = {name: model.encode(variables, view, **sure) for name, view in views.items()}
+  outputs = model.head(task.name, variables, encoded, views, key=key, **sure)
   statistics = task.statistics(outputs, views, events)
   categorical = np.array([f.likelihood == "categorical" for f in schema.features])
   off = found.guessed - found.true
