@@ -115,7 +115,8 @@ def main(argv: Sequence[str]) -> int:
   if len(argv) != 2:
     print(__doc__, file=sys.stderr)
     return 2
-  asked, shown = (ASKED_CLEAR if clear else ASKED), {}
+  asked = ASKED_CLEAR if clear else ASKED
+  shown: dict[str, float | None] = {}
   try:
     runs = results_from_json(pathlib.Path(argv[0]).read_text())
     seconds = float(argv[1])

@@ -56,7 +56,7 @@ def embedding_figure(positions: np.ndarray, label: np.ndarray, classes: Sequence
     figure = new_figure(7.6, 8.6 if many else 5.8)
     ax = figure.subplots()
     others = np.flatnonzero(~np.isin(label, list(shown)))
-    ax.scatter(*positions[others].T, s=12, **OTHERS)
+    ax.scatter(positions[others, 0], positions[others, 1], s=12, **OTHERS)
     # All classes are drawn interleaved: none lies wholly on top of the others.
     order = np.random.default_rng(0).permutation(len(label))
     for part in np.array_split(order, 8):

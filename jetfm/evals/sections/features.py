@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _gain_of_categories(g: Guesses, weight: np.ndarray) -> float:
   return float(1 - weight @ (g.guessed != g.true) / wrong)
 
 
-def _positive(value: float, otherwise: str) -> float:
+def _positive(value: Any, otherwise: str) -> float:
   if not value > 0:
     raise UndefinedMetric(otherwise)
   return float(value)
