@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from jetfm.decay_chains import final_state
 from jetfm.generate import (
   make_files,
   plan_event_files,
@@ -29,7 +30,6 @@ from jetfm.generate import (
   read_provenance,
   share_of_chains,
 )
-from jetfm.generate.jpsi_chains import final_state
 
 LEPTONIC = ("J/psi -> e+ e-", "J/psi -> mu+ mu-")
 _BRANCHES = ("has_MDC", "has_EMC", "vr0", "emc_x", "emc_y", "emc_energy")

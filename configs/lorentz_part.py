@@ -22,9 +22,10 @@ seed          of parameters, order of the data, masks, augmentations and dropout
 stages        which stages run, in order, of those in `stage`.
 max_nonfinite successive steps without a finite loss after which a run gives up.
 data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. batch_size: events
-              of a global batch, split into groups of the padded `lengths`. eval_events: at most so
-              many validation events, 0 for all. lanes: streams that a batch joins, a multiple of
-              the number of processes. workers: processes that read ahead (0: threads only).
+              of a global batch, split into groups of the padded `lengths`. train_events and
+              eval_events: at most so many events of training and of validation, 0 for all. lanes:
+              streams that a batch joins, a multiple of the number of processes. workers: processes
+              that read ahead (0: threads only).
 encoder       kind: lorentz_part or part; the rest are attributes of its class.
 stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
               Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
@@ -59,6 +60,7 @@ def get_config(variant="base"):
       "lengths": (32, 64, 128) if tiny else (32, 48, 64, 96, 128),
       "batch_size": 64 if tiny else 512,
       "eval_batch_size": 64 if tiny else 512,
+      "train_events": 0,
       "eval_events": 2_000 if tiny else 100_000,
       "lanes": 4,
       "workers": 0 if tiny else 2,

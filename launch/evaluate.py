@@ -74,7 +74,7 @@ def main(config: Any) -> None:
       done.add(run)
   results = [RunResults(c.name, c.in_order(), c.facts, c.details) for c in done.columns]
   figures = [ReportFigure(*figure) for figure in done.training_figures() + done.figures]
-  page = report_html(results, figures, introduction=plan.samples.describe())
+  page = report_html(results, figures, introduction=plan.samples.describe(), of=plan.samples.what)
   files = {"results.json": f"{results_json(results)}\n".encode(), "report.html": page.encode()}
   files |= {f"figures/{figure.file_name}": figure.png for figure in figures}
   _write(plan.out, files)

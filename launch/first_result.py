@@ -1,9 +1,11 @@
-"""Whether the quickstart's results are as good as they must be.
+"""Whether a quickstart's results are as good as they must be.
 
   python -m launch.first_result REPORT/results.json SECONDS
+  python -m launch.first_result clear REPORT/results.json SECONDS
 
-Prints what was reached beside what is asked for; the last line is JSON with all values. Exit status
-0 when every one is reached, 1 when not, 2 when the file cannot be read.
+The second judges `./launch/quickstart clear`. Prints what was reached beside what is asked for; the
+last line is JSON with all values. Exit status 0 when every one is reached, 1 when not, 2 when the
+file cannot be read.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from collections.abc import Mapping, Sequence
 
 from jetfm.evals.report import RunResults, results_from_json
 
-ASKED = {
+Bound = tuple[str, str, str, float]
+"""Task, metric, relation, bound."""
+
+ASKED: dict[str, Bound] = {
   "accuracy": ("classification", "accuracy", ">=", 0.25),
   "gen_mass_r2": ("regression", "gen_mass_r2", ">=", 0.6),
   "pt_kl_ratio": ("generation", "pt_kl_ratio", "<", 1.0),
@@ -24,6 +29,29 @@ ASKED = {
 }
 """Name -> task, metric, bound. Guessing gives accuracy 0.1; the ratios are to a Gaussian fit
 and to the copied input; the gain is relative to predicting the mean."""
+
+ASKED_CLEAR: dict[str, Bound] = {
+  "feature_gain": ("pretrain", "feature_gain", ">=", 0.1),
+  "over_largest_class": ("differential", "accuracy", ">=", 2.0),
+  "over_probe": ("differential", "accuracy", ">", 0.0),
+  "over_chance_hadronic": ("differential", "accuracy_hadronic", ">=", 5.0),
+}
+"""Name -> stage, metric, bound. The gain is relative to constant guesses of hidden measurements.
+Accuracy of training everything: over that of always answering the largest class, less that of
+logistic regression on the frozen encoder, and, without the easy leptonic classes, over guessing."""
+
+SHOWN_CLEAR = {
+  "accuracy": ("differential", "accuracy"),
+  "accuracy_hadronic": ("differential", "accuracy_hadronic"),
+  "macro_f1": ("differential", "macro_f1"),
+  "oracle": ("differential", "oracle_accuracy"),
+  **{
+    stage: (stage, "accuracy")
+    for stage in ("probe_1", "probe_2", "probe_3", "class_attention", "multi_task", "two_stage")
+  },
+  "knn": ("pretrain", "knn"),
+}
+"""Name -> stage and metric of what the last line holds besides."""
 
 
 def values(run: RunResults) -> dict[str, float | None]:
@@ -35,32 +63,76 @@ def values(run: RunResults) -> dict[str, float | None]:
   return out
 
 
-def reached(found: Mapping[str, float | None]) -> dict[str, bool]:
+def clear_values(runs: Sequence[RunResults]) -> tuple[dict[str, float | None], dict]:
+  """Of the columns of a run of configs/clear.py, what is asked, and what is shown besides."""
+  found = {
+    (run.name.split("/")[-1], metric): m
+    for run in runs
+    for metrics in run.tasks.values()
+    for metric, m in metrics.items()
+  }
+
+  def value(stage: str, metric: str, of: str = "value") -> float | None:
+    return getattr(found.get((stage, metric)), of, None)
+
+  def of_two(a: float | None, b: float | None, ratio: bool) -> float | None:
+    if a is None or b is None or (ratio and not b):
+      return None
+    return a / b if ratio else a - b
+
+  accuracy = value("differential", "accuracy")
+  hadronic = ("differential", "accuracy_hadronic")
+  asked = {
+    "feature_gain": value("pretrain", "feature_gain"),
+    "over_largest_class": of_two(accuracy, value("differential", "accuracy", "baseline"), True),
+    "over_probe": of_two(accuracy, value("probe_1", "accuracy"), False),
+    "over_chance_hadronic": of_two(value(*hadronic), value(*hadronic, "reference"), True),
+  }
+  return asked, {name: value(*place) for name, place in SHOWN_CLEAR.items()}
+
+
+def reached(
+  found: Mapping[str, float | None], asked: Mapping[str, Bound] = ASKED
+) -> dict[str, bool]:
   """Whether each value is within its bound; a missing one is not."""
   out = {}
-  for name, (_, _, relation, bound) in ASKED.items():
+  for name, (_, _, relation, bound) in asked.items():
     value = found[name]
-    out[name] = value is not None and (value >= bound if relation == ">=" else value < bound)
+    out[name] = (
+      value is not None
+      and {
+        ">=": value >= bound,
+        ">": value > bound,
+        "<": value < bound,
+      }[relation]
+    )
   return out
 
 
 def main(argv: Sequence[str]) -> int:
+  clear = list(argv[:1]) == ["clear"]
+  argv = argv[1:] if clear else argv
   if len(argv) != 2:
     print(__doc__, file=sys.stderr)
     return 2
+  asked = ASKED_CLEAR if clear else ASKED
+  shown: dict[str, float | None] = {}
   try:
     runs = results_from_json(pathlib.Path(argv[0]).read_text())
     seconds = float(argv[1])
-    found = values(runs[0])
+    if clear:
+      found, shown = clear_values(runs)
+    else:
+      found = values(runs[0])
   except (OSError, ValueError, IndexError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  holds = reached(found)
+  holds = reached(found, asked)
   for name, value in found.items():
-    _, _, relation, bound = ASKED[name]
-    shown = "missing" if value is None else f"{value:.4g}"
-    print(f"{'ok  ' if holds[name] else 'FAIL'} {name:<20}{shown:>8}  asked {relation} {bound:g}")
-  rounded = {k: None if v is None else round(v, 4) for k, v in found.items()}
+    _, _, relation, bound = asked[name]
+    text = "missing" if value is None else f"{value:.4g}"
+    print(f"{'ok  ' if holds[name] else 'FAIL'} {name:<20}{text:>8}  asked {relation} {bound:g}")
+  rounded = {k: None if v is None else round(v, 4) for k, v in {**shown, **found}.items()}
   print(json.dumps({**rounded, "seconds": round(seconds), "holds": all(holds.values())}))
   return 0 if all(holds.values()) else 1
 

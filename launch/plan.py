@@ -19,6 +19,7 @@ class Data:
   lengths: tuple[int, ...]
   batch_size: int
   eval_batch_size: int
+  train_events: int
   eval_events: int
   lanes: int
   workers: int

@@ -55,7 +55,9 @@ def main(config: Any) -> int:
   try:
     with train.TerminationFlag() as asked_to_stop:
       _say(_machine())
-      train_data = open_dataset(plan.data.directory, plan.data.inputs, "train")
+      train_data = open_dataset(
+        plan.data.directory, plan.data.inputs, "train", max_events=plan.data.train_events or None
+      )
       valid_data = open_dataset(
         plan.data.directory, plan.data.inputs, "valid", max_events=plan.data.eval_events or None
       )

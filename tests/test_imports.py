@@ -8,11 +8,12 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-FREE = {"typing", "schema", "lorentz"}
+FREE = {"typing", "schema", "lorentz", "decay_chains"}
 ALLOWED = {
   "typing": set(),
   "lorentz": set(),
   "progress": set(),
+  "decay_chains": set(),
   "schema": {"typing", "lorentz"},
   "kernels": FREE,
   "nn": FREE | {"kernels"},

@@ -37,6 +37,13 @@ METRICS: dict[str, About] = {
     "How far the reconstruction loss of masked particles lies below that of predicting the mean, "
     "as a share of the latter.",
   ),
+  "feature_gain": About(
+    "mean gain of hidden measurements",
+    "higher",
+    "Share of the squared error of a constant guess that is avoided, on the scale of the network's "
+    "inputs; of categories, of the wrong guesses of the most frequent one. Averaged over features: "
+    "1 is perfect, 0 nothing learnt.",
+  ),
   "pt_gain": About(
     "gain in pT",
     "higher",
@@ -49,6 +56,26 @@ METRICS: dict[str, About] = {
   "energy_gain": About("gain in E", "higher", "The same of standardised log E."),
   "accuracy": About(
     "accuracy", "higher", "Share of jets whose most probable class is the true one."
+  ),
+  "accuracy_hadronic": About(
+    "accuracy without leptonic classes",
+    "higher",
+    "The same of jets whose true class has hadrons in its final state: decays to leptons are easy.",
+  ),
+  "final_state_accuracy": About(
+    "accuracy of the final state",
+    "higher",
+    "Share of jets of which at least the final state of the most probable class is right.",
+  ),
+  "oracle_accuracy": About(
+    "final-state oracle",
+    "higher",
+    "Accuracy of knowing the true final state, and always answering its most frequent class. Who "
+    "reconstructs perfectly but looks at no angle or mass reaches this; more means that resonances "
+    "were seen.",
+  ),
+  "oracle_accuracy_hadronic": About(
+    "final-state oracle without leptonic classes", "higher", "The same without these classes."
   ),
   "top3": About(
     "top-3 accuracy",
@@ -63,7 +90,7 @@ METRICS: dict[str, About] = {
   "auc_ovr": About(
     "AUC, one against rest",
     "higher",
-    "Chance that a jet of a class gets a higher score for it than a jet of any other class, "
+    "Chance that one jet of a class gets a higher score for it than one of any other class, "
     "averaged over classes.",
   ),
   "auc_ovo": About(
@@ -75,7 +102,7 @@ METRICS: dict[str, About] = {
     "calibration error",
     "lower",
     "Mean distance between the stated probability and the share of right answers. 0 means that of "
-    "jets called Higgs with 80 %, 80 % are.",
+    "jets that are called a class with 80 %, 80 % are of it.",
   ),
   "r2": About(
     "R²",
@@ -217,13 +244,21 @@ TARGETS = {
 """Regression targets; their metrics are called <target>_<metric>."""
 
 
+FEATURE_GAIN = "feature_gain_"
+"""Begins the names of metrics of hidden measurements; the feature's name follows."""
+
+
 def about(key: str) -> About:
   """The entry of a metric; for an unknown one its own name, better higher and no meaning.
 
-  `rejection_<class>`, `sculpting_<class>` and `<target>_<metric>` are put together here.
+  `feature_gain_<feature>`, `rejection_<class>`, `sculpting_<class>` and `<target>_<metric>` are put
+  together here.
   """
   if key in METRICS:
     return METRICS[key]
+  if key.startswith(FEATURE_GAIN):
+    name = key.removeprefix(FEATURE_GAIN)
+    return About(f"gain in {name}", "higher", "")
   if key.startswith("rejection_"):
     name = key.removeprefix("rejection_")
     point = 100 * working_point_of(name)

@@ -18,7 +18,8 @@ from typing import Any
 from jetfm.evals.catalogue import TASKS, about
 from jetfm.evals.metrics.measurement import Measurement
 from jetfm.evals.published import PUBLISHED, Published
-from jetfm.evals.report_words import FIGURES, STYLE
+from jetfm.evals.report_tables import best_run, class_table_html
+from jetfm.evals.report_words import FIGURES, STYLE, worded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +103,15 @@ def report_html(
   title: str = "jetfm report",
   introduction: str = "",
   published: Sequence[Published] = PUBLISHED,
+  of: str = "jets",
 ) -> str:
   """The page as a string.
 
   Runs stand side by side, in order; the best value of several is marked. Published numbers appear
-  in the rows that measure the same thing.
+  in the rows that measure the same thing. `of` says what was evaluated, jets or events.
   Raises: ValueError for an unknown task or kind of figure, or two runs of one name.
   """
-  figures = list(figures)
+  figures, published = list(figures), [p for p in published if p.of == of]
   names = [run.name for run in runs]
   if len(set(names)) != len(names):
     raise ValueError(f"two runs have the same name: {names}; a reader could not tell them apart")
@@ -127,8 +129,10 @@ def report_html(
   body += [f"<nav>{links}</nav>", _runs_table(runs), _how_to_read()]
   for task in used:
     body.append(f'<h2 id="{task}">{_text(TASKS[task])}</h2>')
-    body.append(_metrics_table(task, runs, published))
-    body += _figures(task, figures)
+    body.append(_metrics_table(task, runs, published, of))
+    body += _figures(task, figures, of)
+    if task == "classification" and (best := best_run(runs)):
+      body.append(class_table_html(best.name, best.details.get(task, {}), of))
   body.append(_sources(runs, published))
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -180,7 +184,9 @@ def _cell(label: str, content: str, kind: str = "") -> str:
   return f'<td class="{kind.strip()}" data-label="{_text(label)}"><span>{content}</span></td>'
 
 
-def _metrics_table(task: str, runs: Sequence[RunResults], published: Sequence[Published]) -> str:
+def _metrics_table(
+  task: str, runs: Sequence[RunResults], published: Sequence[Published], of: str
+) -> str:
   metrics = list(dict.fromkeys(m for run in runs for m in run.tasks.get(task, {})))
   if not metrics:
     return ""
@@ -198,8 +204,8 @@ def _metrics_table(task: str, runs: Sequence[RunResults], published: Sequence[Pu
     arrow = "↑" if entry.better == "higher" else "↓"
     unit = f" ({_text(entry.unit)})" if entry.unit else ""
     cells = [
-      f'<td class="metric">{_text(entry.label)}{unit} {arrow}<small>{_text(entry.meaning)}</small>'
-      "</td>"
+      f'<td class="metric">{_text(entry.label)}{unit} {arrow}'
+      f"<small>{_text(worded(entry.meaning, of))}</small></td>"
     ]
     best = _best(measured, entry.better)
     for i, (run, m) in enumerate(zip(shown, measured, strict=True)):
@@ -266,7 +272,7 @@ def _digits(value: float, error: float | None) -> str:
   return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
-def _figures(task: str, figures: Sequence[ReportFigure]) -> list[str]:
+def _figures(task: str, figures: Sequence[ReportFigure], of: str) -> list[str]:
   out = []
   for kind, (title, words) in FIGURES.items():
     pictures = [f for f in figures if f.task == task and f.kind == kind]
@@ -281,7 +287,7 @@ def _figures(task: str, figures: Sequence[ReportFigure]) -> list[str]:
         f'<figure><img alt="{alt}" src="data:image/png;base64,{data}">{caption}</figure>'
       )
     grid = f'<div class="figures">{"".join(shown)}</div>'
-    out.append(f"<h3>{_text(title)}</h3><p>{_text(words)}</p>{grid}")
+    out.append(f"<h3>{_text(title)}</h3><p>{_text(worded(words, of))}</p>{grid}")
   return out
 
 

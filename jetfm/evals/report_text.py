@@ -10,7 +10,11 @@ from jetfm.evals.report import RunResults, number
 
 MAIN = (
   "reconstruction_gain",
+  "feature_gain",
   "accuracy",
+  "accuracy_hadronic",
+  "final_state_accuracy",
+  "oracle_accuracy",
   "auc_ovo",
   "mass_r2",
   "mass_half_width",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 FIGURES = {
   "training": (
     "Training curves",
@@ -14,6 +16,11 @@ FIGURES = {
     "predictions lie on the red diagonal; a horizontal band is a prediction that ignores its "
     "input.",
   ),
+  "features": (
+    "Hidden measurements",
+    "Measurements that were hidden from the encoder, guessed from the rest of the jet. A bar at 1 "
+    "is a perfect guess, one at 0 no better than the same guess for all.",
+  ),
   "roc": (
     "Background rejection against signal efficiency",
     "How many QCD jets are rejected for one that passes, at each share of signal kept. Higher is "
@@ -23,6 +30,11 @@ FIGURES = {
     "Confusion matrix",
     "Of the jets of the class in a row, how many per cent are called each class. A perfect tagger "
     "has 100 on the diagonal. Blocks beside the diagonal show which classes look alike.",
+  ),
+  "confusions": (
+    "Worst confusions",
+    "Which classes are taken for which, by the share of the true one that goes wrong so; of "
+    "classes with 20 jets and more. The whole matrix is in results.json.",
   ),
   "pt_dependence": (
     "Dependence on jet momentum",
@@ -56,6 +68,14 @@ FIGURES = {
   ),
 }
 """Kind of figure -> title, explanation."""
+
+
+def worded(text: str, of: str) -> str:
+  """A text about jets, in the words of a report of jets or of events."""
+  if of == "jets":
+    return text
+  return re.sub(r"\b([Jj])et(s?)\b", lambda m: ("E" if m[1] == "J" else "e") + "vent" + m[2], text)
+
 
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --soft: #5a5f66; --line: #d5d8dc; --tint: #f4f6f8; }

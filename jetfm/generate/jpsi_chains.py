@@ -19,12 +19,12 @@ import functools
 
 import numpy as np
 
+from jetfm.decay_chains import ARROW, Tree, parse_chain
 from jetfm.generate.jpsi_decays import Decays
 
 LEAVES = (11, 13, 22, 111, 130, 211, 321, 2112, 2212)
 """|PDG ids| of which no decay is looked at."""
 _K0 = 311
-_ARROW = "->"
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -78,7 +78,7 @@ def chain_text(decays: Decays, number: int) -> str:
     name = name_of(int(decays.records.pid[index]))
     if index not in products:
       return name
-    return f"({name} {_ARROW} {' '.join(sorted(map(text, products[index]), key=_order))})"
+    return f"({name} {ARROW} {' '.join(sorted(map(text, products[index]), key=_order))})"
 
   return text(int(decays.mother[number]))[1:-1]
 
@@ -89,46 +89,6 @@ def chain_code(text: str) -> np.uint64:
   Raises: ValueError for a text that is no chain.
   """
   return _code_of(parse_chain(text))
-
-
-def final_state(text: str) -> str:
-  """The leaves of a chain, sorted: 'J/psi -> pi0 (rho0 -> pi+ pi-)' gives 'pi+ pi- pi0'."""
-
-  def leaves(tree: str | tuple) -> list[str]:
-    return [tree] if isinstance(tree, str) else [leaf for part in tree[1] for leaf in leaves(part)]
-
-  return " ".join(sorted(leaves(parse_chain(text))))
-
-
-Tree = str | tuple[str, list]
-
-
-def parse_chain(text: str) -> tuple[str, list]:
-  """'A -> b (C -> d e)' -> ('A', ['b', ('C', ['d', 'e'])]).
-
-  Raises: ValueError for a text that is no chain.
-  """
-  tokens = f"({text})".replace("(", " ( ").replace(")", " ) ").split()
-
-  def read(at: int) -> tuple[tuple[str, list], int]:
-    if tokens[at : at + 1] != ["("] or tokens[at + 2 : at + 3] != [_ARROW]:
-      raise ValueError(f"'{text}' is no decay chain such as 'J/psi -> pi0 (rho0 -> pi+ pi-)'")
-    name, products, at = tokens[at + 1], [], at + 3
-    while at < len(tokens) and tokens[at] != ")":
-      product: Tree = tokens[at]
-      if product == "(":
-        product, at = read(at)
-      else:
-        at += 1
-      products.append(product)
-    if at == len(tokens) or not products:
-      raise ValueError(f"'{text}' is no decay chain: a bracket or a product is missing")
-    return (name, products), at + 1
-
-  tree, end = read(0)
-  if end != len(tokens):
-    raise ValueError(f"'{text}' is no decay chain: there is one bracket too many")
-  return tree
 
 
 def _code_of(tree: Tree) -> np.uint64:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jetfm.decay_chains import final_state
 from jetfm.generate.jpsi_angles import PolarisedJpsi
-from jetfm.generate.jpsi_chains import chain_code, chain_text, final_state
+from jetfm.generate.jpsi_chains import chain_code, chain_text
 from jetfm.generate.root_files import OutputError
 
 COLUMNS = ("chain", "count", "final_state")

@@ -5,6 +5,15 @@ Needs a checkpoint and nothing else: it holds the model, its schema and its stan
 
 from jetfm.inference.checkpoints import find_checkpoint, load
 from jetfm.inference.groups import LENGTHS, ROWS
-from jetfm.inference.predictor import EMBED, Predictor, Reconstruction
+from jetfm.inference.predictor import EMBED, GuessedMeasurements, Predictor, Reconstruction
 
-__all__ = ["EMBED", "LENGTHS", "ROWS", "Predictor", "Reconstruction", "find_checkpoint", "load"]
+__all__ = [
+  "EMBED",
+  "GuessedMeasurements",
+  "LENGTHS",
+  "ROWS",
+  "Predictor",
+  "Reconstruction",
+  "find_checkpoint",
+  "load",
+]

@@ -19,6 +19,7 @@ from jetfm.models.foundation import named_key
 from jetfm.nn import masked_mean
 from jetfm.schema import Schema
 from jetfm.tasks import PLAIN, TASKS, Predicted, Task, Views
+from jetfm.tasks.hiding import hidden_measurements
 from jetfm.tasks.masking import event_noise
 from jetfm.train.restore import TrainedModel
 from jetfm.typing import Array, Batch
@@ -45,6 +46,23 @@ class Reconstruction:
   """(B, N, 4) float32, 0 where nothing was hidden."""
   frame: np.ndarray
   """(B, 4, 4) float32, from the laboratory into the encoder's frame, of the visible particles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GuessedMeasurements:
+  """Hidden measurements of F features, true and guessed.
+
+  On the scale of the network's inputs; of categorical features numbers of categories.
+  """
+
+  hidden: np.ndarray
+  """(B, N, F) bool: measurements that the encoder did not see."""
+  true: np.ndarray
+  """(B, N, F) float32, 0 where nothing was hidden."""
+  guessed: np.ndarray
+  """(B, N, F) float32, 0 where nothing was hidden."""
+  nll: np.ndarray
+  """(B, N, F) float32, negative log density of the truth in nats, 0 where nothing was hidden."""
 
 
 class Predictor:
@@ -237,6 +255,31 @@ class Predictor:
         "frame": outputs.frame,
       }
 
+    return Reconstruction(**self._of_particles(self._step_of(chosen, read), batches, seed))
+
+  def guess_measurements(
+    self, batches: Batches, seed: int = 0, *, task: str | None = None
+  ) -> GuessedMeasurements:
+    """Hides measurements as in the evaluation of the pretraining, and guesses them.
+
+    N is the padded length of the longest batch.
+    Raises: ValueError for a checkpoint without a task of the kind 'masked_features'.
+    """
+    chosen = self._task("masked_features", task)
+
+    def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
+      hidden = hidden_measurements(views[chosen.view], batch, self.schema)
+      values = jnp.where(hidden, self.schema.values(batch.p4, batch.features, batch.mask), 0)
+      found = outputs.output
+      numbers = (found.raw, values, found.mean, found.std)
+      guessed, true = chosen.likelihood.guesses(*numbers)
+      made = {"true": true, "guessed": guessed, "nll": chosen.likelihood.nll(*numbers)}
+      return {"hidden": hidden} | {name: jnp.where(hidden, x, 0) for name, x in made.items()}
+
+    return GuessedMeasurements(**self._of_particles(self._step_of(chosen, read), batches, seed))
+
+  def _of_particles(self, step: Step, batches: Batches, seed: int) -> dict[str, np.ndarray]:
+    """Arrays (B, N, ...), where N is the padded length of the longest batch."""
     padded = 0
 
     def measured() -> Iterator[Batch]:
@@ -245,9 +288,7 @@ class Predictor:
         padded = max(padded, batch.length)
         yield batch
 
-    step = self._step_of(chosen, read)
-    made = self._apply(step, measured(), seed, per_particle=lambda: padded)
-    return Reconstruction(**made)
+    return self._apply(step, measured(), seed, per_particle=lambda: padded)
 
   def _task(self, kind: str, name: str | None) -> Any:
     """The task of that kind, and that name; of type Any because each has its own attributes."""

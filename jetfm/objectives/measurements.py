@@ -67,19 +67,38 @@ class HybridLikelihood:
     Of a categorical feature 1 where the most probable category is wrong, else 0; of the others the
     squared error of the expectation on the scale of the network's inputs.
     """
+    guesses, truths = self.guesses(raw, values, mean, std)
+    off = guesses - truths
     columns = []
+    for index, part in enumerate(self.parts):
+      x = off[..., index]
+      if isinstance(part, Categorical):
+        columns.append((x != 0).astype(x.dtype))
+      else:
+        columns.append((2 * jnp.sin(x / 2) if isinstance(part, Angle) else x) ** 2)
+    return jnp.stack(columns, axis=-1)
+
+  def guesses(
+    self, raw: Array, values: Array, mean: Array, std: Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Best guess and truth of each feature, (..., P) and (..., F) -> twice (..., F).
+
+    On the scale of the network's inputs the expectation; of a categorical feature the number of the
+    most probable category.
+    """
+    guesses, truths = [], []
     for index, (part, own) in enumerate(zip(self.parts, self.split(raw), strict=True)):
       true = self._scaled(index, values, mean, std)
       if isinstance(part, Categorical):
-        columns.append((own.argmax(axis=-1) != part.category(true)).astype(true.dtype))
-        continue
-      guess = part.mean(own)
+        guess, true = (x.astype(true.dtype) for x in (own.argmax(-1), part.category(true)))
+      else:
+        guess = part.mean(own)
       if part.physical:
         feature, place = self.schema.features[index], (mean[index], std[index])
         guess, true = feature.forward(guess, *place), feature.forward(true, *place)
-      off = guess - true
-      columns.append((2 * jnp.sin(off / 2) if isinstance(part, Angle) else off) ** 2)
-    return jnp.stack(columns, axis=-1)
+      guesses.append(guess)
+      truths.append(true)
+    return jnp.stack(guesses, axis=-1), jnp.stack(truths, axis=-1)
 
   def sample(self, key: jax.Array, raw: Array, mean: Array, std: Array) -> jax.Array:
     """One draw of every feature in physical units, (..., P) -> (..., F)."""

@@ -20,7 +20,7 @@ from launch.evaluation.data import Samples
 from launch.evaluation.runs import Curve, RunFolder, StageFolder, read_curves
 from launch.evaluation.tasks import SECTIONS, Inputs, Options, embedding
 
-ONLY_TRAINED = ("masked_jet",)
+ONLY_TRAINED = ("masked_jet", "supervised_contrastive", "view_contrastive")
 """Kinds of tasks whose only use is what they teach the encoder: probes of its embedding show it."""
 
 Figure = tuple[str, str, bytes, str]
@@ -49,7 +49,8 @@ class Evaluation:
     often: called while it works; what it raises ends the work.
 
   Attributes:
-    columns: one for each run, and one for each further task of a kind that the run has already.
+    columns: one for each run; or one for each of its stages, where several hold the same task; and
+      one for each further task of a kind that a stage has already.
     figures: all but the training curves.
   """
 
@@ -75,7 +76,9 @@ class Evaluation:
       _say(f"{run.name}: stage '{name}' has no checkpoint yet, left out")
     loaded = [(stage, _load(stage, self._lengths)) for stage in run.stages]
     stages = sorted(loaded, key=lambda pair: _place(pair[1]))
-    columns: dict[str, Column] = {run.name: Column(run.name)}
+    held = [s for _, predictor in stages for s in {section for section, *_ in _jobs(predictor)}]
+    apart = len(set(held)) < len(held)
+    columns: dict[str, Column] = {}
     for i, (stage, predictor) in enumerate(stages):
       jobs = _jobs(predictor)
       only_trained = (task for kind in ONLY_TRAINED for task in predictor.of_kind(kind))
@@ -85,17 +88,16 @@ class Evaluation:
       if i == 0 and (self._options.probes or (self._options.figures and self._options.map_events)):
         jobs.append(("embedding", "", embedding))
       for section, task, make in jobs:
-        name = run.name
-        if section in columns[name].sections:
-          several = [s for s, _, _ in jobs].count(section) > 1
-          name = f"{run.name}/{stage.name}" + (f"/{task}" if several else "")
+        name = f"{run.name}/{stage.name}" if apart else run.name
+        if name in columns and section in columns[name].sections:
+          name = f"{run.name}/{stage.name}/{task}"
         column = columns.setdefault(name, Column(name))
         self._describe(column, stage, predictor)
         self._evaluate(column, stage, predictor, section, task, make)
       if self._options.figures and (curves := read_curves(stage.metrics)):
         first = jobs[0][0] if jobs else "pretraining"
         self._curves.setdefault(first, {})[f"{run.name}/{stage.name}"] = curves
-    self.columns += columns.values()
+    self.columns += columns.values() or [Column(run.name)]
 
   def training_figures(self) -> list[Figure]:
     """The losses of all stages of a section, of all runs in one picture."""
@@ -144,7 +146,7 @@ class Evaluation:
     column.facts["inputs"] = predictor.schema.name
     if "seed" in description.get("settings", {}):
       column.facts["seed"] = description["settings"]["seed"]
-    column.facts["jets"] = len(self._samples.test(predictor))
+    column.facts[self._samples.what] = len(self._samples.test(predictor))
 
 
 def _jobs(predictor: Predictor) -> list[tuple[str, str, Callable[[Inputs], Section]]]:
@@ -156,10 +158,11 @@ def _jobs(predictor: Predictor) -> list[tuple[str, str, Callable[[Inputs], Secti
   ]
 
 
-def _place(predictor: Predictor) -> int:
+def _place(predictor: Predictor) -> list[int]:
   """Where the report has the first task of a checkpoint."""
   order = list(TASKS)
-  return min((order.index(section) for section, _, _ in _jobs(predictor)), default=len(order))
+  # A stage of several tasks comes after one that has only the first of them.
+  return sorted(order.index(section) for section, _, _ in _jobs(predictor)) or [len(order)]
 
 
 def _load(stage: StageFolder, lengths: tuple[int, ...]) -> Predictor:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jetfm.data import DataError, Manifest, open_dataset
+from jetfm.data.kinds import KINDS
 from jetfm.evals.metrics import jet_mass, jet_seed_mass
 from jetfm.evals.sections import Jets
 from jetfm.inference import Predictor
@@ -29,6 +30,11 @@ class Sample:
 
   def __len__(self) -> int:
     return len(self.jets)
+
+  @property
+  def what(self) -> str:
+    """The word for its entries: jets or events."""
+    return word_for(self.schema.name)
 
 
 class Samples:
@@ -63,7 +69,12 @@ class Samples:
 
   def describe(self) -> str:
     """One sentence for the report."""
-    return f"Jets of the {self.split} split of {self.directory}."
+    return f"{self.what.capitalize()} of the {self.split} split of {self.directory}."
+
+  @property
+  def what(self) -> str:
+    """The word for the entries of the data set: jets or events."""
+    return word_for(next(iter(Manifest.load(self.directory).schemas)))
 
   def _sample(self, predictor: Predictor, split: str) -> Sample | None:
     wanted = predictor.schema
@@ -85,6 +96,11 @@ class Samples:
       except ValueError as error:
         raise UserError(str(error)) from None
     return sample
+
+
+def word_for(inputs: str) -> str:
+  """Jets or events, by the input set."""
+  return next((kind.what for kind in KINDS if inputs in kind.input_sets), "jets")
 
 
 def needs_labels(predictor: Predictor) -> bool:

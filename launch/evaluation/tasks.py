@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jetfm.evals.sections import (
+  Guesses,
   Jets,
   Section,
   classification_section,
   embedding_section,
+  features_section,
   generation_section,
   pretraining_section,
   regression_section,
@@ -78,7 +80,7 @@ class Inputs:
 
   def watched(self, name: str, batches: Sequence[Batch]) -> Iterator[Batch]:
     """The batches, with a line that says how many of their jets were taken."""
-    progress, done = Progress(name, "jets"), 0
+    progress, done = Progress(name, self.sample.what), 0
     total = sum(batch.num_events for batch in batches)
     try:
       for batch in batches:
@@ -178,6 +180,34 @@ def pretraining(inputs: Inputs) -> Section:
   )
 
 
+def features(inputs: Inputs) -> Section:
+  """A task of the kind 'masked_features', all hidden measurements of each feature."""
+  schema, options = inputs.predictor.schema, inputs.options
+  found = inputs.predict(
+    "guess",
+    inputs.predictor.guess_measurements,
+    inputs.sample,
+    seed=options.seed,
+    task=inputs.task,
+  )
+  weight = inputs.sample.jets.weight
+  guesses = {}
+  for i, feature in enumerate(schema.features):
+    hidden = found.hidden[..., i]
+    event, _ = np.nonzero(hidden)
+    guesses[feature.name] = Guesses(
+      true=found.true[..., i][hidden],
+      guessed=found.guessed[..., i][hidden],
+      nll=found.nll[..., i][hidden],
+      event=event,
+      weight=weight[event],
+      categorical=feature.likelihood == "categorical",
+    )
+  return features_section(
+    guesses, bootstrap=options.bootstrap, seed=options.seed, figures=options.figures
+  )
+
+
 def _hidden_particles(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Predicted (M, 4), true (M, 4) and the number of the event (M,) of every hidden particle."""
   parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -273,6 +303,7 @@ def untrained(predictor: Predictor, sample: Sample, seed: int) -> Predictor:
 
 SECTIONS: dict[str, tuple[str, Callable[[Inputs], Section]]] = {
   "masked_particles": ("pretraining", pretraining),
+  "masked_features": ("pretraining", features),
   "classification": ("classification", classification),
   "regression": ("regression", regression),
   "generation": ("generation", generation),

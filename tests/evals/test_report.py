@@ -186,3 +186,18 @@ def test_every_metric_of_the_summaries_is_explained(jets, other_jets):
     entry = catalogue.about(name)
     assert entry.meaning and entry.better in ("higher", "lower"), name
   assert "99 % of Hqql" in catalogue.about("rejection_Hqql").meaning
+
+
+def test_a_report_of_events_speaks_of_events():
+  classes = [f"J/psi -> {n} pi+" for n in range(30)]
+  p = np.random.default_rng(0).dirichlet(np.ones(30), 60)
+  label = np.arange(60) % 30
+  details = {"classification": {"per_class": metrics.class_table(p, label, classes)}}
+  tasks = {"classification": {"accuracy": Measurement(0.5)}, "embedding": {"knn": Measurement(0.4)}}
+  kinds = {"classification": "confusions", "embedding": "embedding", "pretraining": "features"}
+  figures = [ReportFigure(task, kind, PNG) for task, kind in kinds.items()]
+  run = RunResults("run", tasks, {"events": 60}, details)
+  text = " ".join(Page(report_html([run], figures, of="events", title="report")).text)
+  assert not re.search(r"\bjets?\b", text, re.IGNORECASE)
+  assert "0.5433" in text and "ParT" not in text
+  assert "precision" in text and "J/psi -> 3 pi+" in text

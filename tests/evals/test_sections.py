@@ -10,9 +10,11 @@ from jetfm.evals import metrics
 from jetfm.evals.catalogue import about
 from jetfm.evals.report_words import FIGURES
 from jetfm.evals.sections import (
+  Guesses,
   Jets,
   classification_section,
   embedding_section,
+  features_section,
   generation_section,
   pretraining_section,
   regression_section,
@@ -263,3 +265,46 @@ def test_everything_a_section_says_is_explained(true, training):
     for name in section.metrics:
       assert about(name).meaning, name
     assert {kind for kind, *_ in section.figures} <= set(FIGURES)
+
+
+def guesses(categorical=False, **changed):
+  rng = np.random.default_rng(0)
+  true = rng.integers(0, 3, 60).astype(float) if categorical else rng.normal(2, 1, 60)
+  own = {"true": true, "guessed": true, "event": np.arange(60) // 3, "weight": np.ones(60)}
+  return Guesses(**(own | {"nll": np.zeros(60), "categorical": categorical} | changed))
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_gain_of_hidden_measurements(categorical):
+  """1 of perfect guesses, 0 of the best constant, less than 0 of a worse one."""
+  true = guesses(categorical).true
+  constant = float(np.bincount(true.astype(int)).argmax()) if categorical else true.mean()
+  worse = 7.0
+  for guessed, expected in ((true, 1), (np.full(60, constant), 0), (np.full(60, worse), None)):
+    section = features_section({"x": guesses(categorical, guessed=guessed)}, figures=False)
+    gain = section.metrics["feature_gain_x"].value
+    assert section.metrics["feature_gain"].value == gain
+    if expected is None:
+      assert gain < 0
+    else:
+      assert gain == pytest.approx(expected, abs=1e-12)
+
+
+def test_features_that_were_not_hidden_have_no_gain():
+  nothing = guesses(**{k: np.zeros(0) for k in ("true", "guessed", "event", "weight", "nll")})
+  section = features_section({"x": nothing, "y": guesses()}, bootstrap=3)
+  assert section.metrics["feature_gain_x"].value is None
+  assert section.metrics["feature_gain"].value == section.metrics["feature_gain_y"].value == 1
+  assert {kind for kind, *_ in section.figures} <= set(FIGURES)
+  only = features_section({"x": nothing})
+  assert only.metrics["feature_gain"].value is None and not only.figures
+
+
+def test_many_classes_have_confusions_in_words(true):
+  classes = [f"class {i}" for i in range(30)]
+  rng = np.random.default_rng(0)
+  p = rng.dirichlet(np.ones(30), len(true))
+  section = classification_section(true, p, classes)
+  assert [kind for kind, *_ in section.figures] == ["confusions"]
+  assert len(section.details["per_class"]) == 30
+  json.dumps(section.details, allow_nan=False)

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from jetfm.decay_chains import final_state, parse_chain
 from jetfm.generate import read_chains, share_of_chains
 from jetfm.generate.jpsi_angles import (
   LEPTONS,
@@ -13,7 +14,7 @@ from jetfm.generate.jpsi_angles import (
   angular_weight,
   enlarged_channels,
 )
-from jetfm.generate.jpsi_chains import chain_code, chain_codes, chain_text, final_state, parse_chain
+from jetfm.generate.jpsi_chains import chain_code, chain_codes, chain_text
 from jetfm.generate.jpsi_classes import ChainList, count_chains, write_chains
 from jetfm.generate.jpsi_decays import TOTAL_ENERGY, TOTAL_PX, find_decays, is_balanced
 from jetfm.generate.jpsi_events import particles_of

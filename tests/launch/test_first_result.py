@@ -55,6 +55,44 @@ def test_one_result_that_is_not_reached_is_a_failure(name, how, tmp_path, capsys
   assert last[name] == (BAD[name] if how == "below" else None)
 
 
+CLEAR = {
+  ("pretrain", "pretraining", "feature_gain"): 0.1,
+  ("probe_1", "classification", "accuracy"): 0.3,
+  ("differential", "classification", "accuracy"): 0.4,
+  ("differential", "classification", "accuracy_hadronic"): 0.05,
+}
+
+
+def clear_verdict(tmp_path, capsys, numbers):
+  """Of a run that has a column for each stage; always the largest class is right in 0.2."""
+  stages = {}
+  for (stage, task, metric), value in numbers.items():
+    m = Measurement(value, reference=0.01, reference_kind="chance", baseline=0.2)
+    stages.setdefault(stage, {}).setdefault(task, {})[metric] = m
+  path = tmp_path / "results.json"
+  path.write_text(results_json([RunResults(f"run/{s}", tasks) for s, tasks in stages.items()]))
+  status = first_result.main(["clear", str(path), "100"])
+  return status, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_clear_compares_stages(tmp_path, capsys):
+  status, last = clear_verdict(tmp_path, capsys, CLEAR)
+  assert status == 0 and last["holds"] and last["seconds"] == 100
+  assert last["over_probe"] == pytest.approx(0.1) and last["over_largest_class"] == 2
+  assert (last["accuracy"], last["probe_1"], last["two_stage"]) == (0.4, 0.3, None)
+
+
+@pytest.mark.parametrize("place", CLEAR)
+def test_clear_needs_every_stage_that_it_asks_for(place, tmp_path, capsys):
+  status, last = clear_verdict(tmp_path, capsys, {k: v for k, v in CLEAR.items() if k != place})
+  assert status == 1 and not last["holds"]
+
+
+def test_clear_must_be_better_than_its_probe(tmp_path, capsys):
+  worse = CLEAR | {("probe_1", "classification", "accuracy"): 0.4}
+  assert clear_verdict(tmp_path, capsys, worse)[0] == 1
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"runs": []}', '{"runs": [1]}'])
 def test_a_file_that_is_something_else(text, tmp_path, capsys):
   path = tmp_path / "results.json"

@@ -9,6 +9,12 @@ of fixed edges, per-jet distances); what needs all scores takes arrays, and its 
 large they are.
 """
 
+from jetfm.evals.metrics.chains import (
+  chain_summary,
+  class_table,
+  oracle_accuracy,
+  worst_confusions,
+)
 from jetfm.evals.metrics.classification import (
   accuracy,
   accuracy_error,
@@ -70,6 +76,7 @@ from jetfm.evals.metrics.seed import (
   super_resolution_seed,
 )
 from jetfm.evals.metrics.summaries import (
+  MANY_CLASSES,
   classification_summary,
   generation_summary,
   regression_summary,
@@ -90,6 +97,11 @@ from jetfm.evals.metrics.working_points import (
 )
 
 __all__ = [
+  "MANY_CLASSES",
+  "chain_summary",
+  "class_table",
+  "oracle_accuracy",
+  "worst_confusions",
   # what a number carries
   "Measurement",
   "UndefinedMetric",

@@ -16,6 +16,7 @@ from jetfm.evals.metrics import generation as gen
 from jetfm.evals.metrics import jetnet, regression
 from jetfm.evals.metrics import super_resolution as sr
 from jetfm.evals.metrics import working_points as wp
+from jetfm.evals.metrics.chains import chain_summary
 from jetfm.evals.metrics.distances import wasserstein_1d
 from jetfm.evals.metrics.measurement import (
   Measurement,
@@ -27,6 +28,8 @@ from jetfm.evals.metrics.particles import COORDINATES, RELATIVE, jet_mass, parti
 from jetfm.evals.metrics.weighting import counted, weighted_mean, weighted_std
 
 Results = dict[str, Measurement]
+MANY_CLASSES = 20
+"""With more, pairs of classes are too many to be resampled, and to be drawn."""
 
 
 def classification_summary(
@@ -40,9 +43,11 @@ def classification_summary(
 ) -> Results:
   """Accuracy, top-3, macro F1, AUC (ovr, ovo), ECE, rejection of `background` by each class.
 
+  Of classes that are decay chains also what `chain_summary` gives.
+
   Shapes: probabilities (B, C), label (B,), C names of classes. Accuracies have binomial errors;
-  `bootstrap` resamplings give errors to F1 and the AUCs (0: none). Rejections are left out when
-  `background` is not a class.
+  `bootstrap` resamplings give errors to F1 and the AUCs (0: none; to auc_ovo not with more than
+  `MANY_CLASSES`). Rejections are left out when `background` is not a class.
   Raises: ValueError when the names do not match the probabilities.
   """
   if len(classes) != np.shape(probabilities)[1]:
@@ -71,6 +76,11 @@ def classification_summary(
       **guess(chance["top3"]),
     ),
   }
+  out |= chain_summary(probabilities, label, classes, weight)
+
+  def replicas(name: str) -> int:
+    return 0 if name == "auc_ovo" and len(classes) > MANY_CLASSES else bootstrap
+
   for name, metric, level in (
     ("macro_f1", cls.macro_f1, chance["macro_f1"]),
     ("auc_ovr", cls.auc_ovr, chance["auc"]),
@@ -78,7 +88,7 @@ def classification_summary(
   ):
     out[name] = measure(
       functools.partial(metric, probabilities, label, weight),
-      error=_bootstrap(functools.partial(metric, probabilities, label), weight, bootstrap),
+      error=_bootstrap(functools.partial(metric, probabilities, label), weight, replicas(name)),
       **guess(level),
     )
   out["ece"] = measure(

@@ -2,11 +2,13 @@
 
 from jetfm.evals.plots.classification import (
   confusion_figure,
+  confusions_figure,
   pt_dependence_figure,
   roc_figure,
   sculpting_figure,
 )
 from jetfm.evals.plots.embedding import embedding_figure, embedding_map
+from jetfm.evals.plots.features import features_figure
 from jetfm.evals.plots.generation import spectra_figure
 from jetfm.evals.plots.jets import jet_display_figure
 from jetfm.evals.plots.likelihoods import likelihood_figure
@@ -15,8 +17,10 @@ from jetfm.evals.plots.style import png, style
 from jetfm.evals.plots.training import training_figure
 
 __all__ = [
+  "features_figure",
   "roc_figure",
   "confusion_figure",
+  "confusions_figure",
   "pt_dependence_figure",
   "sculpting_figure",
   "response_figure",

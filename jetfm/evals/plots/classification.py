@@ -74,6 +74,25 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
+def confusions_figure(confusions: Sequence[Mapping[str, Any]]) -> Figure:
+  """Bars of `worst_confusions`, the largest above, with both classes written beside each."""
+  with style():
+    figure = new_figure(9.2, 1.2 + 0.72 * max(len(confusions), 1))
+    ax = figure.subplots()
+    place = np.arange(len(confusions))
+    ax.barh(place, [100 * row["share"] for row in confusions], color=COLOURS[0], height=0.6)
+    names = [f"{row['true']}\ncalled {row['called']}" for row in confusions]
+    ax.set_yticks(place, names, fontsize=9)
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", which="both", length=0)
+    ax.minorticks_off()
+    if not confusions:
+      say_empty(ax, "no two classes are confused")
+    ax.set_xlabel("share of the true class (%)")
+    ax.set_xlim(left=0)
+    return figure
+
+
 def _percent(x: float, _position: int) -> str:
   return f"{100 * x:.0f}"
 

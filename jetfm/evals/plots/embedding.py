@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from jetfm.evals.metrics.summaries import MANY_CLASSES
 from jetfm.evals.plots.style import COLOURS, MARKERS, new_figure, style
 
 ITERATIONS = 500
+MOST = 8
+"""Classes that get a colour where there are many."""
+OTHERS: dict[str, Any] = {"color": "#cccccc", "marker": ".", "linewidth": 0}
 
 
 def embedding_map(embedding: np.ndarray, *, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
@@ -41,23 +45,34 @@ def _look(c: int) -> dict[str, Any]:
 
 
 def embedding_figure(positions: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> Figure:
-  """Scatter of positions (B, 2), colour and marker by class, label (B,)."""
+  """Scatter of positions (B, 2), colour and marker by class, label (B,).
+
+  Of more than `MANY_CLASSES` the `MOST` most frequent ones are coloured, and the others grey.
+  """
+  frequent = np.argsort(-np.bincount(label, minlength=len(classes)), kind="stable")
+  shown = sorted(frequent[:MOST].tolist()) if len(classes) > MANY_CLASSES else range(len(classes))
   with style():
-    figure = new_figure(7.6, 5.8)
+    many = len(classes) > MANY_CLASSES
+    figure = new_figure(7.6, 8.6 if many else 5.8)
     ax = figure.subplots()
+    others = np.flatnonzero(~np.isin(label, list(shown)))
+    ax.scatter(positions[others, 0], positions[others, 1], s=12, **OTHERS)
     # All classes are drawn interleaved: none lies wholly on top of the others.
     order = np.random.default_rng(0).permutation(len(label))
     for part in np.array_split(order, 8):
-      for c in range(len(classes)):
+      for i, c in enumerate(shown):
         rows = part[label[part] == c]
         x, y = positions[rows].T
-        ax.scatter(x, y, s=22, alpha=0.85, **_look(c))
-    for c, name in enumerate(classes):
+        ax.scatter(x, y, s=22, alpha=0.85, **_look(i))
+    for i, c in enumerate(shown):
       if (label == c).any():
-        ax.scatter([], [], s=50, label=name, **_look(c))
+        ax.scatter([], [], s=50, label=classes[c], **_look(i))
+    if len(others):
+      ax.scatter([], [], s=20, label="others", **OTHERS)
     ax.set(xticks=[], yticks=[])
     ax.minorticks_off()
     ax.set_xlabel("t-SNE 1")
     ax.set_ylabel("t-SNE 2")
-    figure.legend(loc="outside right upper")
+    # Names of decays are long.
+    figure.legend(loc="outside lower center" if many else "outside right upper")
     return figure

@@ -6,6 +6,7 @@ from is not known here.
 
 from jetfm.evals.sections.classification import MASS_EDGES, classification_section
 from jetfm.evals.sections.embedding import embedding_section
+from jetfm.evals.sections.features import Guesses, features_section
 from jetfm.evals.sections.generation import generation_section
 from jetfm.evals.sections.jets import Jets, Section
 from jetfm.evals.sections.pretraining import pretraining_section
@@ -13,11 +14,13 @@ from jetfm.evals.sections.regression import regression_section
 from jetfm.evals.sections.super_resolution import super_resolution_section
 
 __all__ = [
+  "Guesses",
   "Jets",
   "MASS_EDGES",
   "Section",
   "classification_section",
   "embedding_section",
+  "features_section",
   "generation_section",
   "pretraining_section",
   "regression_section",

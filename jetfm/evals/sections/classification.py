@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from jetfm.evals.metrics import (
+  MANY_CLASSES,
   BinnedEfficiency,
   MassSculpting,
   Measurement,
   UndefinedMetric,
   binned_efficiency,
+  class_table,
   classification_summary,
   confusion_matrix,
   discriminant,
@@ -19,6 +21,7 @@ from jetfm.evals.metrics import (
   mass_sculpting,
   roc_curve,
   working_point_of,
+  worst_confusions,
 )
 from jetfm.evals.sections.jets import Jets, Section, json_numbers
 
@@ -43,7 +46,7 @@ def classification_section(
 
   Shapes: probabilities (B, C). Jets without a label do not count. Bins of jet pT hold equally many
   jets; the mass is the soft-drop mass where the data set has it. The details hold the confusion
-  matrix and the binned efficiencies.
+  matrix, its largest entries, precision, recall and F1 of each class, and the binned efficiencies.
   """
   labelled = jets.label >= 0
   if not labelled.any():
@@ -53,7 +56,12 @@ def classification_section(
     probabilities, jets.label, classes, jets.weight, background=background, bootstrap=bootstrap
   )
   matrix = confusion_matrix(probabilities, jets.label, jets.weight)
-  details: dict = {"classes": list(classes), "confusion": matrix.tolist()}
+  details: dict = {
+    "classes": list(classes),
+    "confusion": matrix.tolist(),
+    "worst_confusions": worst_confusions(matrix, classes),
+    "per_class": class_table(probabilities, jets.label, classes, jets.weight),
+  }
   curves: dict[str, tuple[np.ndarray, np.ndarray] | None] = {}
   binned: dict[str, BinnedEfficiency | None] = {}
   sculpted: dict[str, MassSculpting | None] = {}
@@ -82,7 +90,7 @@ def classification_section(
     details["mass"] = "constituents" if softdrop is None else "soft drop"
   section = Section(metrics, details)
   if figures:
-    section.figures.extend(_draw(curves, binned, sculpted, matrix, classes, background))
+    section.figures.extend(_draw(curves, binned, sculpted, matrix, details, background))
   return section
 
 
@@ -106,10 +114,14 @@ def _bins(b: BinnedEfficiency) -> dict[str, list[float | None]]:
   }
 
 
-def _draw(curves, binned, sculpted, matrix, classes, background):
+def _draw(curves, binned, sculpted, matrix, details, background):
   from jetfm.evals import plots
 
-  drawn = [("confusion", "", plots.confusion_figure(matrix, classes))]
+  classes = details["classes"]
+  if len(classes) > MANY_CLASSES:
+    drawn = [("confusions", "", plots.confusions_figure(details["worst_confusions"]))]
+  else:
+    drawn = [("confusion", "", plots.confusion_figure(matrix, classes))]
   if any(curve is not None for curve in curves.values()):
     drawn += [
       ("roc", "", plots.roc_figure(curves, background)),

@@ -1,0 +1,97 @@
+"""benchmarks.reproduce: cells are kept, the budget ends the work, rows say what was measured."""
+
+import json
+import time
+
+import pytest
+
+from benchmarks import reproduce
+from jetfm.evals.published import CLEAR_STRATEGIES
+from launch import cli
+
+FOREVER = float("inf")
+
+
+def bench(out, end=FOREVER):
+  return reproduce.Bench(out, out / "data", "tiny", (), end)
+
+
+def values(accuracy):
+  names = ("accuracy", "accuracy_hadronic", "final_state_accuracy", "macro_f1")
+  oracle = {"oracle_accuracy": 0.7, "oracle_accuracy_hadronic": 0.6, "events": 10}
+  return dict.fromkeys(names, accuracy) | oracle
+
+
+def test_cells_are_made_once_and_the_rest_waits_for_the_next_command(tmp_path, capsys):
+  made = []
+
+  def make(bench, cell):
+    if len(made) == 5:
+      raise reproduce.OutOfTime
+    made.append(cell)
+    return values(0.5)
+
+  first = reproduce.work(bench(tmp_path), reproduce.cells(1), make)
+  assert list(first) == made and "budget is spent" in capsys.readouterr().err
+  second = reproduce.work(
+    bench(tmp_path), reproduce.cells(1), lambda bench, cell: made.append(cell) or values(0.4)
+  )
+  assert made == reproduce.cells(1) == list(second)
+  assert [second[cell]["accuracy"] for cell in made] == [0.5] * 5 + [0.4] * (len(made) - 5)
+
+
+def test_rows_can_be_chosen():
+  some = reproduce.cells(2, ("labels", "knn"))
+  assert {cell.row for cell in some} == {"labels", "knn"}
+  assert set(some) < set(reproduce.cells(2)) and len(set(reproduce.cells(2))) == 2 * (8 + 6)
+
+
+def test_nothing_is_begun_without_time(tmp_path):
+  late = bench(tmp_path, time.monotonic() - 1)
+  assert reproduce.work(late, reproduce.cells(1), lambda *_: values(0.5)) == {}
+
+
+def test_a_cell_that_fails_does_not_end_the_others(tmp_path, capsys):
+  def make(bench, cell):
+    if cell.row == "probe_2":
+      raise reproduce.Failed("status 70")
+    return values(0.5)
+
+  done = reproduce.work(bench(tmp_path), reproduce.cells(1), make)
+  assert set(reproduce.cells(1)) - set(done) == {reproduce.Cell("probe_2", 0)}
+  assert "probe_2-0: status 70" in capsys.readouterr().err
+
+
+def test_rows_are_means_over_seeds_and_compare_strategies():
+  accuracy = dict.fromkeys(CLEAR_STRATEGIES, 0.3) | {"differential": 0.5, "class_attention": 0.2}
+  done = {
+    cell: values(accuracy.get(cell.row, 0.4) + 0.1 * cell.seed) for cell in reproduce.cells(2)
+  }
+  rows = {row["name"]: row for row in reproduce.show(done)}
+  assert rows["clear_differential"]["value"] == pytest.approx(55)
+  assert rows["clear_differential"]["detail"]["published"] == CLEAR_STRATEGIES["differential"]
+  assert rows["clear_differential_over_probe_3"]["holds"] is True
+  assert rows["clear_class_attention_over_probe_1"]["holds"] is False
+  assert rows["clear_pretraining_gain_1_percent"]["holds"] is False
+  json.dumps(list(rows.values()), allow_nan=False)
+  assert reproduce.show({}) == []
+
+
+def test_a_command_that_fails_or_takes_too_long(tmp_path):
+  with pytest.raises(reproduce.Failed, match="no option"):
+    bench(tmp_path).launch("launch.train", "--nonsense=1")
+  with pytest.raises(reproduce.OutOfTime):
+    bench(tmp_path, time.monotonic() + 0.2).launch("launch.train", "--help")
+
+
+def test_a_folder_belongs_to_one_setting(tmp_path, capsys):
+  reproduce.claim(tmp_path, {"events": 1})
+  reproduce.claim(tmp_path, {"events": 1})
+  with pytest.raises(reproduce.Failed, match="another --out"):
+    reproduce.claim(tmp_path, {"events": 2})
+
+
+def test_every_stage_of_the_table_is_one_of_the_config():
+  config = cli.load_file(f"{reproduce.CONFIG}:tiny")
+  assert {"pretrain", *reproduce.STAGES} <= set(config.stage)
+  assert set(CLEAR_STRATEGIES) == {"knn", *reproduce.STAGES}
