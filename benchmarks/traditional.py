@@ -28,6 +28,7 @@ from jetfm.data import DataError, open_dataset
 from jetfm.evals.metrics import Measurement, PrecisionPoint, precision_point, selection_quality
 from jetfm.evals.selection import (
   CHANNELS,
+  COMPLETE,
   PUBLISHED,
   ChannelSelection,
   ThreePions,
@@ -43,6 +44,7 @@ from jetfm.typing import Batch
 INPUTS = "bes"
 BATCH_SIZE = 4096
 QUANTITIES = ("precision", "recall", "f1")
+KINDS = ("complete", "photon lost", "track lost")
 PULL_TOLERANCE = 0.1
 
 
@@ -146,7 +148,7 @@ def working_points(
 
 def pulls(sample: Sample) -> np.ndarray:
   """(4, 3) widths of the pulls of true candidates: two tracks, two photons."""
-  true = sample.channel[sample.found.event] >= 0
+  true = (sample.channel[sample.found.event] >= 0) & (sample.found.kind == COMPLETE)
   return sample.found.pull[true & (sample.found.chi2 < 30)].std(axis=0)
 
 
@@ -255,9 +257,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   sizes = [len(sample.channel) for sample in (train, valid, test)]
   print("{:,} events to tune, {:,} for thresholds, {:,} to test".format(*sizes))
   print(f"{time.monotonic() - start:.1f} s for everything but the tables")
-  for name, cuts in zip(CHANNELS, selection.cuts, strict=True):
-    limits = ", ".join(f"{key} <= {limit:.3g}" for key, limit in cuts.limits.items())
-    print(f"{name}: {limits or 'no cut'}")
+  for kind, of_channels in zip(KINDS, selection.cuts, strict=True):
+    for name, cuts in zip(CHANNELS, of_channels, strict=True):
+      limits = ", ".join(f"{key} <= {limit:.3g}" for key, limit in cuts.limits.items())
+      given_up = -np.inf in cuts.limits.values()
+      print(f"{name}, {kind}: {'left out' if given_up else limits or 'no cut'}")
   measured = qualities(test, selection)
   points = working_points(valid, test, selection, options.precision)
   print_qualities(measured)

@@ -5,17 +5,24 @@ Public: `find_objects` (batch to tracks and photons), `find_three_pions` (the be
 event), `tune_channels` (limits of the four channels), `fit_four_momentum` (the fit itself).
 """
 
+from jetfm.evals.selection.candidates import find_three_pions
 from jetfm.evals.selection.channels import (
   CHANNELS,
   PUBLISHED,
   ChannelSelection,
   tune_channels,
 )
-from jetfm.evals.selection.cuts import Cuts, tightness, tune_cuts
+from jetfm.evals.selection.cuts import Counts, Cuts, tightness, tune_cuts
 from jetfm.evals.selection.kinematic_fit import TOTAL, Fit, chi2_probability, fit_four_momentum
-from jetfm.evals.selection.measured import Measured, join, photons, tracks
+from jetfm.evals.selection.measured import Measured, join, photons, tracks, unmeasured
 from jetfm.evals.selection.objects import Objects, find_objects
-from jetfm.evals.selection.three_pions import ThreePions, concatenate, find_three_pions
+from jetfm.evals.selection.three_pions import (
+  COMPLETE,
+  LOST_PHOTON,
+  LOST_TRACK,
+  ThreePions,
+  concatenate,
+)
 
 __all__ = [
   "find_objects",
@@ -23,6 +30,9 @@ __all__ = [
   "find_three_pions",
   "concatenate",
   "ThreePions",
+  "COMPLETE",
+  "LOST_PHOTON",
+  "LOST_TRACK",
   "tune_channels",
   "ChannelSelection",
   "CHANNELS",
@@ -35,9 +45,11 @@ __all__ = [
   "Measured",
   "tracks",
   "photons",
+  "unmeasured",
   "join",
   # cuts
   "tune_cuts",
+  "Counts",
   "Cuts",
   "tightness",
 ]

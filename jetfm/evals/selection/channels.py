@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jetfm.evals.selection.cuts import Cuts, Variables, tightness, tune_cuts
-from jetfm.evals.selection.three_pions import ThreePions, pi0_deviation
+from jetfm.evals.selection.cuts import Counts, Cuts, Variables, tightness, tune_cuts
+from jetfm.evals.selection.three_pions import (
+  COMPLETE,
+  DEGREES_OF_FREEDOM,
+  ThreePions,
+)
 
 RHO_MASS = 0.7753  # GeV
 CHANNELS = (
@@ -38,7 +42,7 @@ def variables_of(found: ThreePions, channel: int) -> dict[str, np.ndarray]:
   """What the channel is cut on, each (m,) and small for signal."""
   common = {
     "chi2": found.chi2,
-    "pi0_mass": pi0_deviation(found),
+    "pi0_mass": found.pi0_deviation(),
     "heavy": found.heavy.astype(np.float64),
     "electrons": found.electrons.astype(np.float64),
     "chi2_over_kaons": found.chi2 - np.minimum(found.kaon_chi2, 1e6),
@@ -57,6 +61,7 @@ def variables_of(found: ThreePions, channel: int) -> dict[str, np.ndarray]:
   }
 
 
+_BEHIND = 1e6
 TIGHTENED = ("rho_distance", "helicity", "plane")
 """What is tightened together for more precision where there is a rho."""
 
@@ -71,12 +76,12 @@ class ChannelSelection:
   """Cuts of the four channels, and their signal in the training sample.
 
   Attributes:
-    cuts: one for each of CHANNELS.
-    signal: for each, what is tightened, of signal candidates that pass.
+    cuts: (kinds of candidates) x (CHANNELS).
+    signal: the same, what is tightened, of signal candidates that pass.
   """
 
-  cuts: tuple[Cuts, ...]
-  signal: tuple[Variables, ...]
+  cuts: tuple[tuple[Cuts, ...], ...]
+  signal: tuple[tuple[Variables, ...], ...]
 
   def assign(self, found: ThreePions) -> np.ndarray:
     """(m,) place in CHANNELS, -1 for none."""
@@ -84,35 +89,42 @@ class ChannelSelection:
     nearest = nearest_rho(found)
     for channel in range(len(CHANNELS)):
       open_to = out < 0 if channel == NON_RESONANT else nearest == channel
-      passes = self.cuts[channel].passes(variables_of(found, channel))
-      out[open_to & passes] = channel
+      out[open_to & self._passes(found, channel)] = channel
     return out
 
   def rankings(self, found: ThreePions, channel: int) -> dict[str, np.ndarray]:
     """Scores (m,) by which a channel can be selected more tightly; -inf for other candidates.
 
-    `chi2`: probability of the fit, the limit of chi2 aside. `tightened`: the smallest share of
-    signal to which all cuts on the rho can be tightened before the candidate fails.
+    `chi2`: logarithm of the probability of the fit, the limit of chi2 aside. `tightened`: the
+    smallest share of signal to which all cuts on the rho can be tightened before the candidate
+    fails. Candidates with a lost particle come after all complete ones.
     """
-    variables = variables_of(found, channel)
-    open_to = self._open_to(found, channel)
-    fit = open_to & self.cuts[channel].passes(variables, but="chi2")
-    # The whole tail counts: the probability itself is 0 beyond about 1,400.
-    by_fit = np.where(fit, -found.chi2, -np.inf)
-    chosen = open_to & self.cuts[channel].passes(variables)
-    if not len(next(iter(self.signal[channel].values()))):
-      return {"chi2": by_fit, "tightened": np.where(chosen, 0.0, -np.inf)}
-    tight = tightness(_tightened(found, channel), self.signal[channel])
-    return {"chi2": by_fit, "tightened": np.where(chosen, tight, -np.inf)}
+    open_to = nearest_rho(found) == channel
+    if channel == NON_RESONANT:
+      open_to = ~np.isin(self.assign(found), range(NON_RESONANT))
+    by_fit = np.where(open_to & self._passes(found, channel, "chi2"), 0.0, -np.inf)
+    by_rho = np.where(open_to & self._passes(found, channel), 0.0, -np.inf)
+    for kind, signal in enumerate(self.signal):
+      rows = found.kind == kind
+      by_fit[rows] += _log_probability(found.chi2[rows], DEGREES_OF_FREEDOM[kind])
+      own = signal[channel]
+      if len(next(iter(own.values()))):
+        by_rho[rows] += tightness(_tightened(found.take(rows), channel), own)
+    incomplete = found.kind != COMPLETE
+    by_rho[incomplete] -= 1
+    by_fit[incomplete] -= _BEHIND
+    return {"chi2": by_fit, "tightened": by_rho}
 
-  def _open_to(self, found: ThreePions, channel: int) -> np.ndarray:
-    if channel != NON_RESONANT:
-      return nearest_rho(found) == channel
-    return ~np.isin(self.assign(found), range(NON_RESONANT))
+  def _passes(self, found: ThreePions, channel: int, but: str | None = None) -> np.ndarray:
+    variables = variables_of(found, channel)
+    passes = [cuts[channel].passes(variables, but) for cuts in self.cuts]
+    return np.stack(passes)[found.kind, np.arange(len(found))]
 
 
 def tune_channels(found: ThreePions, label: np.ndarray, totals: Sequence[int]) -> ChannelSelection:
   """Cuts that maximise F1 of each channel on a training sample.
+
+  Complete candidates come first; those with a lost particle are added where F1 gains.
 
   Args:
     found: candidates.
@@ -121,17 +133,28 @@ def tune_channels(found: ThreePions, label: np.ndarray, totals: Sequence[int]) -
   """
   left = np.ones(len(found), bool)
   nearest = nearest_rho(found)
+  before = [Counts(signal=total) for total in totals]
   cuts, signal = [], []
-  for channel in range(len(CHANNELS)):
-    rows = np.flatnonzero(left if channel == NON_RESONANT else nearest == channel)
-    some = found.take(rows)
-    variables, is_signal = variables_of(some, channel), label[rows] == channel
-    cuts.append(tune_cuts(variables, is_signal, totals[channel]))
-    passed = cuts[-1].passes(variables)
-    left[rows[passed]] = False
-    own = some.take(passed & is_signal)
-    signal.append(_tightened(own, channel))
+  for kind in range(len(DEGREES_OF_FREEDOM)):
+    of_kind, of_signal = [], []
+    for channel in range(len(CHANNELS)):
+      open_to = left if channel == NON_RESONANT else nearest == channel
+      rows = np.flatnonzero(open_to & (found.kind == kind))
+      some, is_signal = found.take(rows), label[rows] == channel
+      variables = variables_of(some, channel)
+      of_kind.append(tune_cuts(variables, is_signal, before[channel]))
+      passed = of_kind[-1].passes(variables)
+      left[rows[passed]] = False
+      before[channel] = before[channel].plus(is_signal[passed])
+      of_signal.append(_tightened(some.take(passed & is_signal), channel))
+    cuts.append(tuple(of_kind))
+    signal.append(tuple(of_signal))
   return ChannelSelection(tuple(cuts), tuple(signal))
+
+
+def _log_probability(chi2: np.ndarray, degrees_of_freedom: int) -> np.ndarray:
+  """ln of the chance of a larger chi^2, of 2 or 4 degrees of freedom."""
+  return np.log1p(chi2 / 2) * (degrees_of_freedom == 4) - chi2 / 2
 
 
 def _tightened(found: ThreePions, channel: int) -> Mapping[str, np.ndarray]:

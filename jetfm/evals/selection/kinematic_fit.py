@@ -8,9 +8,10 @@ With Lagrange multipliers and f linearised around the last eta, D = df/deta,
 
     lambda = (D V D^T)^-1 (f + D (y - eta)),   eta' = y - V D^T lambda,
 
-again and again. There are four constraints and nothing unmeasured: chi^2 of true events follows the
-distribution of four degrees of freedom. Source: A. G. Frodesen et al., Probability and Statistics
-in Particle Physics (1979), ch. 10.8.
+again and again. There are four constraints, and with everything measured chi^2 of true events
+follows the distribution of four degrees of freedom. The mass of the last two particles can be a
+fifth. A particle that is not measured takes three away: its errors are just very large.
+Source: A. G. Frodesen et al., Probability and Statistics in Particle Physics (1979), ch. 10.8.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TOTAL = np.array([3.097, 0.034, 0.0, 0.0])
 TOLERANCE = 1e-7  # GeV
 _ITERATIONS = 25
 _SETTLED = 1e-6
+_RIDGE = 1e-13
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,13 @@ def chi2_probability(chi2: np.ndarray) -> np.ndarray:
   return (1 + half) * np.exp(-half)
 
 
-def fit_four_momentum(measured: Measured, total: np.ndarray = TOTAL) -> Fit:
+def fit_four_momentum(
+  measured: Measured, total: np.ndarray = TOTAL, pair_mass: float | None = None
+) -> Fit:
   """Fits all particles of each event to the total four-momentum (4,), events independently.
 
+  Args:
+    pair_mass: GeV, of the last two particles together; None does not constrain it.
   Raises: ValueError for a standard deviation that is not positive.
   """
   if len(measured) and not (measured.sigma > 0).all():
@@ -75,12 +81,16 @@ def fit_four_momentum(measured: Measured, total: np.ndarray = TOTAL) -> Fit:
       break
     some, v = measured.take(active), variance[active]
     p4 = four_momenta(eta[active], some.mass, some.is_track)
-    slopes = jacobian(eta[active], some.mass, some.is_track)  # (a, K, 4, 3)
+    slopes = jacobian(eta[active], some.mass, some.is_track)  # (a, K, constraints, 3)
     off = p4.sum(axis=1) - total
+    if pair_mass is not None:
+      off, slopes = _with_pair_mass(off, slopes, p4, pair_mass)
     rest = off + np.einsum("akij,akj->ai", slopes, some.value - eta[active])
     weighted = slopes * v[:, :, None, :]
     matrix = np.einsum("akij,aklj->ail", slopes, weighted)
-    inverse = np.linalg.pinv(matrix, hermitian=True)
+    # What is collinear makes it singular; the next iterations make up for the little ridge.
+    size = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
+    inverse = np.linalg.inv(matrix + _RIDGE * size * np.eye(matrix.shape[1]))
     multipliers = np.einsum("ail,al->ai", inverse, rest)
     moved = np.einsum("akij,ai->akj", weighted, multipliers)
     new = np.einsum("ai,ai->a", multipliers, rest)
@@ -90,8 +100,7 @@ def fit_four_momentum(measured: Measured, total: np.ndarray = TOTAL) -> Fit:
     chi2[done] = (moved**2 / v).sum(axis=(1, 2))[settled]
     # var(y) - var(eta) = V D^T (D V D^T)^-1 D V
     taken = np.einsum("akij,ail,aklj->akj", weighted, inverse, weighted)
-    size = np.sqrt(np.maximum(taken, 1e-300))
-    pull[done] = (moved / size)[settled]
+    pull[done] = (moved / np.sqrt(np.maximum(taken, 1e-300)))[settled]
     last[active] = new
     going = active[~settled]
     eta[going] = some.value[~settled] - moved[~settled]
@@ -100,3 +109,14 @@ def fit_four_momentum(measured: Measured, total: np.ndarray = TOTAL) -> Fit:
     lost |= (np.abs(np.cos(eta[going][..., 2])) > 0.9999).any(axis=1)
     active = going[~lost]
   return Fit(chi2, four_momenta(eta, measured.mass, measured.is_track), pull)
+
+
+def _with_pair_mass(
+  off: np.ndarray, slopes: np.ndarray, p4: np.ndarray, mass: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Adds the constraint m^2 - mass^2 = 0 of the last two particles."""
+  pair = p4[:, -2:].sum(axis=1) * np.array([1, -1, -1, -1])
+  square = (pair * p4[:, -2:].sum(axis=1)).sum(axis=1)
+  own = np.zeros_like(slopes[:, :, :1])
+  own[:, -2:, 0] = 2 * np.einsum("ai,akij->akj", pair, slopes[:, -2:])
+  return np.c_[off, square - mass**2], np.concatenate([slopes, own], axis=2)

@@ -12,7 +12,7 @@ Source: BESIII, arXiv:0911.4960.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,6 +86,17 @@ def photons(energy: np.ndarray, point: np.ndarray) -> Measured:
     np.zeros_like(energy),
     np.zeros(energy.shape, bool),
   )
+
+
+def unmeasured(momentum: np.ndarray, mass: float) -> Measured:
+  """Particles (n, K) that a fit shall find: where it starts, (n, K, 3) GeV, and no measurement."""
+  p = np.asarray(momentum, np.float64)
+  if mass > 0:
+    start = tracks(p, mass)
+  else:
+    size = np.linalg.norm(p, axis=-1)
+    start = photons(size, p)
+  return replace(start, sigma=np.ones_like(start.sigma))  # a hundred times more than what is seen
 
 
 def join(*parts: Measured) -> Measured:
