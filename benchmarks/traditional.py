@@ -100,7 +100,7 @@ def read(directory: str, split: str, events: int | None, predictor: Predictor | 
   if predictor is not None and split != "train":
     p = predictor.classify(batches)[real]
     probabilities = (p[:, own], p.max(axis=1))
-  return Sample(found, place[label], probabilities)
+  return Sample(found, np.where(label >= 0, place[label], -1), probabilities)
 
 
 def tune(train: Sample) -> ChannelSelection:
