@@ -60,6 +60,12 @@ from jetfm.evals.metrics.measurement import (
   measure,
 )
 from jetfm.evals.metrics.particles import jet_mass, jet_seed_mass, particle_coordinates
+from jetfm.evals.metrics.precision import (
+  PrecisionPoint,
+  precision_point,
+  selection_quality,
+  threshold_at_precision,
+)
 from jetfm.evals.metrics.regression import (
   mean_absolute_error,
   mean_squared_error,
@@ -136,6 +142,10 @@ __all__ = [
   "binned_efficiency",
   "MassSculpting",
   "mass_sculpting",
+  "selection_quality",
+  "threshold_at_precision",
+  "PrecisionPoint",
+  "precision_point",
   # regression
   "mean_squared_error",
   "mean_absolute_error",
