@@ -1,6 +1,7 @@
 """Files -> data set: what is kept, in which split and order, and that it is all or nothing."""
 
 import dataclasses
+import gc
 import itertools
 import json
 import tracemalloc
@@ -197,13 +198,17 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
   def peak(jets):
     path = tmp_path / f"HToBB_{jets}.root"
     source = write_root(path, random_jets(jets, "Hbb"), basket=250)
-    tracemalloc.start()
-    quiet_ingest(source, tmp_path / f"out{jets}", memory_megabytes=4, edges=(128,))
-    result = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    shards = Manifest.load(tmp_path / f"out{jets}").splits["train"].shards
+    found = []
+    for again in range(3):  # the least: threads of other tests may allocate meanwhile
+      out = tmp_path / f"out{jets}_{again}"
+      gc.collect()
+      tracemalloc.start()
+      quiet_ingest(source, out, memory_megabytes=4, edges=(128,))
+      found.append(tracemalloc.get_traced_memory()[1])
+      tracemalloc.stop()
+    shards = Manifest.load(out).splits["train"].shards
     assert max(s.bytes for s in shards) < 1.5 * 2**20
-    return result, len(shards)
+    return min(found), len(shards)
 
   peak(100)  # what is loaded once
   (small, few), (large, many) = peak(1500), peak(6000)
