@@ -97,7 +97,13 @@ def wait_for(condition, seconds=60.0):
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_killed_launcher_leaves_complete_files_and_a_rerun_completes_them(whole, tmp_path, sign):
   run = subprocess.Popen(
-    command(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    command(tmp_path),
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+    # Jobs in the background of a shell ignore SIGINT, and so would what they start.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   wait_for(lambda: list(tmp_path.glob(".*.part")))
   run.send_signal(sign)
