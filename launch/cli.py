@@ -80,15 +80,24 @@ def run(
   """
   argv = list(sys.argv if argv is None else argv)
   doc = doc if doc is not None else sys.modules[main.__module__].__doc__
-  try:
+
+  def configured() -> int | None:
     if {"-h", "-?", "--help", "--helpfull"} & set(argv[1:]):
       print(help_text(doc or "", _config_path(argv, default_config)))
-      sys.exit(0)
+      return 0
     config = TrackedConfig(load_config(argv, default_config))
     status = main(config)
     if not status:
       config.all_read()
-    sys.exit(status or 0)
+    return status
+
+  exit_with(configured)
+
+
+def exit_with(command: Callable[[], int | None]) -> NoReturn:
+  """Calls a command and exits with its status, or as `run` does after a mistake or Ctrl-C."""
+  try:
+    sys.exit(command() or 0)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(EXIT_USAGE)

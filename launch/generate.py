@@ -184,17 +184,10 @@ def _interrupt(*_: Any) -> NoReturn:
   raise KeyboardInterrupt
 
 
-def _main(argv: list[str]) -> None:
-  if argv[1:2] != ["chains"]:
-    cli.run(main, DEFAULT_CONFIG, argv, __doc__)
-  try:
-    chains(argv[2:])
-  except cli.UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(cli.EXIT_USAGE)
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    sys.exit(cli.EXIT_INTERRUPTED)
+def _main(argv: list[str]) -> NoReturn:
+  if argv[1:2] == ["chains"]:
+    cli.exit_with(lambda: chains(argv[2:]))
+  cli.run(main, DEFAULT_CONFIG, argv, __doc__)
 
 
 if __name__ == "__main__":

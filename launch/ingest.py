@@ -19,7 +19,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from jetfm.data.errors import DataError
 from jetfm.progress import Progress
@@ -165,17 +165,10 @@ def inspect(argv: list[str]) -> None:
     raise cli.UserError(str(error)) from None
 
 
-def _main(argv: list[str]) -> None:
-  if argv[1:2] != ["inspect"]:
-    cli.run(main, DEFAULT_CONFIG, argv, __doc__)
-  try:
-    inspect(argv[2:])
-  except cli.UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(cli.EXIT_USAGE)
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    sys.exit(cli.EXIT_INTERRUPTED)
+def _main(argv: list[str]) -> NoReturn:
+  if argv[1:2] == ["inspect"]:
+    cli.exit_with(lambda: inspect(argv[2:]))
+  cli.run(main, DEFAULT_CONFIG, argv, __doc__)
 
 
 if __name__ == "__main__":

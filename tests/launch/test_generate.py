@@ -109,12 +109,10 @@ def test_makes_events(capsys, tmp_path):
 
 
 def chains_command(*arguments):
-  """Exit status of `launch.generate chains`, 0 when it returns."""
-  try:
+  """Exit status of `launch.generate chains` in this process."""
+  with pytest.raises(SystemExit) as stop:
     generate._main(["generate", "chains", *map(str, arguments)])
-  except SystemExit as stop:
-    return stop.code
-  return 0
+  return stop.value.code
 
 
 def test_counts_chains(capsys, tmp_path):

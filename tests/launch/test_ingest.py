@@ -38,7 +38,7 @@ def test_files_to_data_set_to_pictures(files, tmp_path, capsys):
   assert "input sets kin4, kin, kinpid, full" in capsys.readouterr().out
   assert run(f"--config.sources={files}", f"--config.out={out}") == 0
   assert "already complete" in capsys.readouterr().out
-  ingest._main(["ingest", "inspect", str(out), f"--out={tmp_path / 'png'}", "--verify"])
+  assert run("inspect", out, f"--out={tmp_path / 'png'}", "--verify") == 0
   text = capsys.readouterr().out
   for expected in ("QCD", "Hbb", "padding:", "part_d0val", "gen_mass", "checksum"):
     assert expected in text
