@@ -2,9 +2,9 @@
 
 A tile is a square of pairs. Forward, one program per tile and event; for symmetric features only
 tiles of the upper triangle are computed, and written twice. Backward, a fixed number of programs
-walks over all tiles of all events, recomputes them and sums weight gradients in registers; the
-programs' sums are added afterwards: no atomics, results repeat bit by bit. Tiles beyond an event's
-particles cost nothing.
+share the tiles of all events, recompute them and sum weight gradients in registers; the programs'
+sums are added afterwards: no atomics, results repeat bit by bit. Tiles beyond an event's particles
+are not visited.
 """
 
 from __future__ import annotations
@@ -33,8 +33,19 @@ from jetfm.kernels.pallas import (
 )
 from jetfm.lorentz import PairMomenta
 
-SIDE = 8
-"""Particles on each side of a tile: 64 pairs."""
+class Tile(NamedTuple):
+  """Pairs of `rows` particles with `columns` particles."""
+
+  rows: int
+  columns: int
+
+  @property
+  def pairs(self) -> int:
+    return self.rows * self.columns
+
+
+FORWARD, BACKWARD = Tile(8, 8), Tile(4, 8)
+"""The backward pass also has all weight gradients in registers."""
 PROGRAMS = 264
 """Of the backward pass: two for each multiprocessor of an H100 or H200."""
 
@@ -69,7 +80,7 @@ def pair_bias(p4, weights, mask, hidden, kind: str, dtype, interpret: bool = Fal
 
 def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
-  first, second = _tiles_of(n, options)
+  first, second = _tiles_of(n, FORWARD, options)
   of_an_event = pl.BlockSpec((None, FIELDS, n), lambda t, b: (b, 0, 0))
   of_a_tile = pl.BlockSpec((None,), lambda t, b: (t,))
   return triton_call(
@@ -91,9 +102,9 @@ def _forward(weights, particles, end, *, options: Options) -> jax.Array:
 
 
 def _forward_kernel(weights, particles, end, first, second, out_ref, *, options: Options):
-  pairs = _pairs(first[()], second[()], end[()])
+  pairs = _pairs(first[()], second[()], end[()], FORWARD)
   n = particles.shape[-1]
-  head = jax.lax.broadcasted_iota(jnp.int32, (SIDE * SIDE, padded(options.heads)), 1)
+  head = jax.lax.broadcasted_iota(jnp.int32, (FORWARD.pairs, padded(options.heads)), 1)
   exists = ((pairs.i < n) & (pairs.j < n))[:, None] & (head < options.heads)
 
   def store(bias):
@@ -105,7 +116,8 @@ def _forward_kernel(weights, particles, end, first, second, out_ref, *, options:
   def compute():
     x, hidden = _features(particles, (), pairs, options)
     for layer in range(len(options.widths)):
-      x = _hidden_layer(x, _layer(weights, layer), options.widths[layer], options).out
+      unit, _ = _normalised(x, weights, layer, options)
+      x = _activated(unit, weights, layer, options)[0].astype(options.dtype)
     bias = dot(x, weights.kernels[-1][...]) + weights.biases[-1][...][None, :]
     store(jnp.where(hidden[:, None], weights.hidden[...][None, :], bias))
 
@@ -116,12 +128,11 @@ def _forward_kernel(weights, particles, end, first, second, out_ref, *, options:
 
 
 def _backward(weights, particles, end, d_bias, *, options: Options):
-  events, _, n = particles.shape
-  first, second = _tiles_of(n, options)
-  programs = min(PROGRAMS, events * first.size)
+  work = _work(end, particles.shape[-1], options)
+  programs = min(PROGRAMS, work.event.size)
   if options.interpret:  # one after the other in any case
     programs = min(programs, 2)
-  arrays = (weights, particles, end, first, second, d_bias)
+  arrays = (weights, particles, end, work, d_bias)
   partial_sums = jax.tree.map(
     lambda x: result((programs, *x.shape), accumulator(x.dtype), *arrays), weights
   )
@@ -130,48 +141,43 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
     return pl.BlockSpec((None, *x.shape[1:]), lambda g: (g,) + (0,) * (len(x.shape) - 1))
 
   (sums,) = triton_call(
-    functools.partial(_backward_kernel, options=options, events=events, programs=programs),
+    functools.partial(_backward_kernel, options=options, programs=programs),
     name="pair_bias_backward",
     grid=(programs,),
     in_specs=jax.tree.map(_whole, arrays),
     out_specs=(jax.tree.map(own_part, partial_sums),),
     out_shape=(partial_sums,),
-    warps=4,
+    warps=8,
     interpret=options.interpret,
   )(*arrays)
   return jax.tree.map(lambda x: x.sum(axis=0), sums)
 
 
 def _backward_kernel(
-  weights, particles, end, first, second, d_bias_ref, d_weights_ref,
-  *, options: Options, events: int, programs: int,
-):  # fmt: skip
-  each = first.shape[0]
+  weights, particles, end, work, d_bias_ref, d_weights_ref, *, options: Options, programs: int
+):
   program = pl.program_id(0)
-  head = jax.lax.broadcasted_iota(jnp.int32, (SIDE * SIDE, padded(options.heads)), 1)
+  head = jax.lax.broadcasted_iota(jnp.int32, (BACKWARD.pairs, padded(options.heads)), 1)
 
   def visit(step, sums):
-    number = program + step * programs
-    event, tile = number // each, number % each
-    row, column = triton.load(first.at[tile]), triton.load(second.at[tile])
-    pairs = _pairs(row, column, triton.load(end.at[event]))
+    event, row, column = (triton.load(x.at[program + step * programs]) for x in work[:3])
+    pairs = _pairs(row, column, triton.load(end.at[event]), BACKWARD)
 
     def load(i, j, wanted):
       where = _at(d_bias_ref, event, head, i[:, None], j[:, None])
-      counts = pairs.counts[:, None] & (head < options.heads) & wanted
-      return triton.load(where, mask=counts, other=0.0).astype(accumulator(options.dtype))
+      wanted = wanted[:, None] & (head < options.heads)
+      return triton.load(where, mask=wanted, other=0.0).astype(accumulator(options.dtype))
 
-    def compute(sums):
-      d_bias = load(pairs.i, pairs.j, True)
-      if options.symmetric:  # a tile on the diagonal holds both orders of its pairs
-        d_bias = d_bias + load(pairs.j, pairs.i, row != column)
-      more = _gradients(weights, particles, (event,), pairs, d_bias, options)
-      return jax.tree.map(jnp.add, sums, more)
-
-    return jax.lax.cond(pairs.some, compute, lambda sums: sums, sums)
+    if options.symmetric:  # a pair stands for both of its orders
+      d_bias = load(pairs.i, pairs.j, pairs.counts & (pairs.i <= pairs.j))
+      d_bias = d_bias + load(pairs.j, pairs.i, pairs.counts & (pairs.i < pairs.j))
+    else:
+      d_bias = load(pairs.i, pairs.j, pairs.counts)
+    more = _gradients(weights, particles, (event,), pairs, d_bias, options)
+    return jax.tree.map(jnp.add, sums, more)
 
   zeros = jax.tree.map(lambda ref: jnp.zeros(ref.shape, ref.dtype), d_weights_ref)
-  mine = (jnp.int32(events * each - 1) - program) // programs + 1
+  mine = jax.lax.div(work.count[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
   sums = jax.lax.fori_loop(jnp.int32(0), mine, visit, zeros)
   for ref, value in zip(jax.tree.leaves(d_weights_ref), jax.tree.leaves(sums), strict=True):
     ref[...] = value
@@ -181,59 +187,54 @@ _bias = bias_of(_forward, _backward)
 
 
 def _gradients(weights, particles, event, pairs, d_bias, options: Options):
-  """Gradients of all weights from those of the bias of a tile, (pairs, heads)."""
+  """Gradients of all weights from those of the bias of a tile, (pairs, heads).
+
+  Of each hidden layer only the normalised linear part is kept, in low precision, and the activation
+  is computed again: registers are scarce.
+  """
   low = options.dtype
-  x, hidden = _features(particles, event, pairs, options)
-  layers = []
-  for number, width in enumerate(options.widths):
-    layers.append((x, _hidden_layer(x, _layer(weights, number), width, options)))
-    x = layers[-1][1].out
+  features, hidden = _features(particles, event, pairs, options)
+  x, units, inverses = features, [], []
+  for number in range(len(options.widths)):
+    unit, inverse = _normalised(x, weights, number, options)
+    units.append(unit.astype(low))
+    inverses.append(inverse)
+    x = _activated(unit, weights, number, options)[0].astype(low)
   d_hidden = jnp.where(hidden[:, None], d_bias, 0.0).sum(axis=0)
   d_out = jnp.where(hidden[:, None], 0.0, d_bias)
   kernels = [dot(x, d_out.astype(low), contract=(0, 0))]
   biases, scales = [d_out.sum(axis=0)], []
   gradient = dot(d_out.astype(low), weights.kernels[-1][...], contract=(1, 1))
-  for number in reversed(range(len(layers))):
-    x, layer = layers[number]
-    unit = layer.unit.astype(gradient.dtype)
-    gradient = gradient * layer.slope.astype(gradient.dtype)
+  for number in reversed(range(len(units))):
+    unit = units[number].astype(gradient.dtype)
+    gradient = gradient * _activated(unit, weights, number, options)[1]
     scales.append((gradient * unit).sum(axis=0))
     gradient = gradient * weights.scales[number][...][None, :]
     along = (gradient * unit).sum(axis=1) / options.widths[number]
-    gradient = layer.inverse * (gradient - unit * along[:, None])
+    gradient = inverses[number] * (gradient - unit * along[:, None])
     biases.append(gradient.sum(axis=0))
     gradient = gradient.astype(low)
-    kernels.append(dot(x, gradient, contract=(0, 0)))
+    x = features
+    if number:
+      x = _activated(units[number - 1].astype(d_bias.dtype), weights, number - 1, options)[0]
+    kernels.append(dot(x.astype(low), gradient, contract=(0, 0)))
     if number:
       gradient = dot(gradient, weights.kernels[number][...], contract=(1, 1))
   return type(weights)(tuple(kernels[::-1]), tuple(biases[::-1]), tuple(scales[::-1]), d_hidden)
 
 
-class HiddenLayer(NamedTuple):
-  out: jax.Array
-  slope: jax.Array
-  """Of the activation."""
-  unit: jax.Array
-  """Linear part over its root mean square."""
-  inverse: jax.Array
-  """One over the root mean square, (pairs, 1)."""
-
-
-def _hidden_layer(x, layer, width: int, options: Options) -> HiddenLayer:
-  """What a backward pass needs of it is in low precision: registers are scarce."""
-  kernel, bias, scale = layer
-  linear = dot(x, kernel) + bias[None, :]
-  power = (linear * linear).sum(axis=1) / width
+def _normalised(x, weights, number: int, options: Options) -> tuple[jax.Array, jax.Array]:
+  """Linear part of a hidden layer over its root mean square, and one over that (pairs, 1)."""
+  linear = dot(x, weights.kernels[number][...]) + weights.biases[number][...][None, :]
+  power = (linear * linear).sum(axis=1) / options.widths[number]
   inverse = jax.lax.rsqrt(power + EPSILON)[:, None]
-  unit = linear * inverse
+  return linear * inverse, inverse
+
+
+def _activated(unit, weights, number: int, options: Options) -> tuple[jax.Array, jax.Array]:
+  """Result of a hidden layer from its normalised linear part, and the slope of the activation."""
   tanh = triton.approx_tanh if options.approximate else jnp.tanh
-  out, slope = gelu_and_slope(unit * scale[None, :], tanh)
-  out, slope, unit = (y.astype(options.dtype) for y in (out, slope, unit))
-  return HiddenLayer(out, slope, unit, inverse)
-
-
-def _layer(weights, number: int):
-  return tuple(part[number][...] for part in (weights.kernels, weights.biases, weights.scales))
+  return gelu_and_slope(unit * weights.scales[number][...][None, :], tanh)
 
 
 class Pairs(NamedTuple):
@@ -247,10 +248,11 @@ class Pairs(NamedTuple):
   """Scalar: not all pairs are beyond the event."""
 
 
-def _pairs(row, column, end) -> Pairs:
-  place = jax.lax.iota(jnp.int32, SIDE * SIDE)
-  i, j = row * SIDE + place // SIDE, column * SIDE + place % SIDE
-  return Pairs(i, j, (i < end) & (j < end), (row * SIDE < end) & (column * SIDE < end))
+def _pairs(row, column, end, tile: Tile) -> Pairs:
+  place = jax.lax.iota(jnp.int32, tile.pairs)
+  i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
+  some = (row * tile.rows < end) & (column * tile.columns < end)
+  return Pairs(i, j, (i < end) & (j < end), some)
 
 
 def _features(particles, event, pairs: Pairs, options: Options):
@@ -266,7 +268,7 @@ def _features(particles, event, pairs: Pairs, options: Options):
   *second, second_hidden = particle(pairs.j)
   log = _approximate_log if options.approximate else jnp.log
   features = features_of(PairMomenta(*first), PairMomenta(*second), options.kind, log)
-  column = jax.lax.broadcasted_iota(jnp.int32, (SIDE * SIDE, SMALLEST_DOT), 1)
+  column = jax.lax.broadcasted_iota(jnp.int32, (*pairs.i.shape, SMALLEST_DOT), 1)
   x = jnp.zeros(column.shape, features[0].dtype)
   for number, feature in enumerate(features):
     x = jnp.where(column == number, feature[:, None], x)
@@ -291,20 +293,42 @@ def _at(ref, *index):
   return ref.at[tuple(jnp.broadcast_to(i, shape) for i in index)]
 
 
-def _tiles_of(n: int, options: Options):
+def _tiles_of(n: int, tile: Tile, options: Options):
   """Row and column of every tile that is computed; operations only, no constant arrays."""
-  side = tiles(n, SIDE)
+  rows, columns = tiles(n, tile.rows), tiles(n, tile.columns)
+  number = jax.lax.iota(jnp.int32, rows * columns)
+  row, column = number // columns, number % columns
   if not options.symmetric:
-    number = jax.lax.iota(jnp.int32, side * side)
-    return number // side, number % side
+    return row, column
+  # Tiles with a pair i <= j, in their order: the others sort behind them.
+  wanted = row * tile.rows < (column + 1) * tile.columns
+  count = sum((c + 1) * tile.columns > r * tile.rows for r in range(rows) for c in range(columns))
+  number = jnp.sort(jnp.where(wanted, number, rows * columns))[:count]
+  return number // columns, number % columns
 
-  def first_of(row):  # number of the first tile of a row of the upper triangle
-    return row * side - row * (row - 1) // 2
 
-  number = jax.lax.iota(jnp.int32, side * (side + 1) // 2)
-  begun = number[:, None] >= first_of(jax.lax.iota(jnp.int32, side))
-  row = begun.sum(axis=1, dtype=jnp.int32) - 1
-  return row, row + number - first_of(row)
+class Work(NamedTuple):
+  """Tiles of all events that hold a pair of particles, one after the other."""
+
+  event: jax.Array
+  """(B T,), as are `row` and `column`; the first `count` are tiles."""
+  row: jax.Array
+  column: jax.Array
+  count: jax.Array
+
+
+def _work(end, n: int, options: Options) -> Work:
+  row, column = _tiles_of(n, BACKWARD, options)
+  some = (row * BACKWARD.rows < end[:, None]) & (column * BACKWARD.columns < end[:, None])
+  place = jnp.cumsum(some.reshape(-1), dtype=jnp.int32)
+  place = jnp.where(some, place.reshape(some.shape) - 1, some.size)
+  event = jax.lax.broadcasted_iota(jnp.int32, some.shape, 0)
+
+  def gather(x):
+    x = jnp.broadcast_to(x, some.shape)
+    return jnp.zeros(some.size, jnp.int32).at[place].set(x, mode="drop", unique_indices=True)
+
+  return Work(gather(event), gather(row), gather(column), some.sum(dtype=jnp.int32))
 
 
 def _whole(x) -> pl.BlockSpec:
