@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels import pair_attention, particle_extent
-from jetfm.nn.dropout import Dropout
+from jetfm.nn.dropout import Dropout, dropout_words, dropped
+from jetfm.nn.linear import Linear
 from jetfm.nn.norms import LayerNorm
 
 
@@ -39,11 +40,12 @@ class _Residual(nn.Module):
   ) -> jax.Array:
     width, heads = x.shape[-1], mixed.shape[-2]
 
-    def norm(name: str) -> Callable[[jax.Array], jax.Array]:
-      return functools.partial(LayerNorm(dtype=self.dtype, name=name), condition=condition)
+    def norm(name: str, in_parts: bool = True) -> Callable[..., Any]:
+      layer = LayerNorm(dtype=self.dtype, in_parts=in_parts, name=name)
+      return functools.partial(layer, condition=condition)
 
-    def linear(features: int, name: str) -> nn.Dense:
-      return nn.Dense(features, dtype=self.dtype, name=name)
+    def linear(features: int, name: str) -> Linear:
+      return Linear(features, self.dtype, name=name)
 
     def drop(y: jax.Array) -> jax.Array:
       return Dropout(self.dropout)(y, deterministic=deterministic)
@@ -51,10 +53,13 @@ class _Residual(nn.Module):
     head_scale = self.param("head_scale", nn.initializers.ones, (heads,))
     mixed = mixed * head_scale.astype(mixed.dtype)[:, None]
     y = linear(width, "out")(mixed.reshape(*x.shape[:-1], width))
-    x = x + drop(norm("norm_out")(y))
+    x = x + drop(norm("norm_out", in_parts=False)(y))
 
-    y = nn.gelu(linear(self.mlp_ratio * width, "mlp_in")(norm("norm_mlp")(x)))
-    y = linear(width, "mlp_out")(norm("norm_hidden")(drop(y)))
+    words = dropout_words(self, self.dropout, deterministic)
+    mlp_in = Linear(self.mlp_ratio * width, self.dtype, apart=True, name="mlp_in")
+    y, bias = mlp_in(norm("norm_mlp")(x))
+    y = norm("norm_hidden")(y, before=lambda y: dropped(nn.gelu(y + bias), self.dropout, words))
+    y = linear(width, "mlp_out")(y)
     residual_scale = self.param("residual_scale", nn.initializers.ones, (width,))
     return x * residual_scale.astype(x.dtype) + drop(y)
 
@@ -96,8 +101,8 @@ class AttentionBlock(nn.Module):
   ) -> Any:
     width = x.shape[-1]
     _check_heads(width, self.heads)
-    y = LayerNorm(dtype=self.dtype, name="norm_in")(x, condition)
-    qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
+    y = LayerNorm(dtype=self.dtype, in_parts=True, name="norm_in")(x, condition)
+    qkv = Linear(3 * width, self.dtype, name="qkv")(y)
     q, k, v = (
       part.reshape(*x.shape[:-1], self.heads, width // self.heads)  # (B, N, H, K)
       for part in jnp.split(qkv, 3, axis=-1)
@@ -149,11 +154,11 @@ class CrossAttentionBlock(nn.Module):
     def heads_of(y: jax.Array) -> jax.Array:
       return y.reshape(*y.shape[:-1], self.heads, width // self.heads)
 
-    q = nn.Dense(width, dtype=self.dtype, name="query")(
-      LayerNorm(dtype=self.dtype, name="norm_query")(x)
+    q = Linear(width, self.dtype, name="query")(
+      LayerNorm(dtype=self.dtype, in_parts=True, name="norm_query")(x)
     )
-    y = LayerNorm(dtype=self.dtype, name="norm_in")(tokens)
-    kv = nn.Dense(2 * width, dtype=self.dtype, name="key_value")(y)
+    y = LayerNorm(dtype=self.dtype, in_parts=True, name="norm_in")(tokens)
+    kv = Linear(2 * width, self.dtype, name="key_value")(y)
     k, v = map(heads_of, jnp.split(kv, 2, axis=-1))
     mixed = pair_attention(heads_of(q), k, v, mask=mask, implementation="xla")
     return _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(

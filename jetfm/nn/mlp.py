@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import flax.linen as nn
 import jax
 
 from jetfm.nn.dropout import Dropout
+from jetfm.nn.linear import Linear
 from jetfm.nn.norms import LayerNorm
 
 
@@ -25,7 +27,7 @@ class MLP(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, deterministic: bool = True) -> jax.Array:
     for layer, width in enumerate(self.widths):
-      x = nn.Dense(width, dtype=self.dtype, name=f"linear_{layer}")(x)
+      x = Linear(width, self.dtype, name=f"linear_{layer}")(x)
       if layer < len(self.widths) - 1:
         x = Dropout(self.dropout)(nn.gelu(x), deterministic=deterministic)
     return x
@@ -43,7 +45,13 @@ class Embed(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
+    before = None
     for layer, width in enumerate(self.widths):
-      x = LayerNorm(dtype=self.dtype, name=f"norm_{layer}")(x)
-      x = nn.gelu(nn.Dense(width, dtype=self.dtype, name=f"linear_{layer}")(x))
-    return x
+      norm = LayerNorm(dtype=self.dtype, in_parts=True, name=f"norm_{layer}")
+      x, bias = Linear(width, self.dtype, apart=True, name=f"linear_{layer}")(norm(x, before=before))
+      before = functools.partial(_activated, bias)
+    return x if before is None else before(x)
+
+
+def _activated(bias: jax.Array, x: jax.Array) -> jax.Array:
+  return nn.gelu(x + bias)

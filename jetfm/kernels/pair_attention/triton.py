@@ -1,9 +1,10 @@
 """Attention with a pair bias on NVIDIA GPUs: scores never leave the registers.
 
 Forward, one program per tile of queries, head and event walks over the keys with the online
-softmax. Backward, one program per tile of keys, head and event walks over the queries: gradients of
-its keys stay in registers, and every tile of the bias gradient is written once. No atomics: results
-repeat bit by bit. Tiles beyond an event's particles are not visited. Scores are in units of ln 2.
+softmax. Backward, one program per 128 keys, head and event walks over the queries:
+gradients of its keys stay in registers, and every tile of the bias gradient is written once. No
+atomics: results repeat bit by bit. Tiles beyond an event's particles are not visited. Scores are in
+units of ln 2.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from jetfm.kernels.pallas import (
 
 LOWEST = -1e30
 """A score without weight. Finite: the difference of two infinities is not a number."""
+BACKWARD_KEYS = 128
+"""Of a program of the backward pass, so that most events have one part of dq."""
 ALIGNED = 16
 """Particles are loaded so many at a time, or as many as divide their number: a bound on an index that
 is a multiple of 8 lets the compiler load 8 numbers at once."""
@@ -116,20 +119,20 @@ def _forward_kernel(inputs, out_ref, lse_ref, *, scale: float, tile: Tile):
 
 
 def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
-  tile = _tile(inputs, queries=64, keys=64)
+  tile = _tile(inputs, queries=32, keys=32 if inputs.q.dtype.itemsize > 2 else 64)
   q, k, v, bias = inputs[:4]
   events, n, heads, width = q.shape
   m = k.shape[1]
-  key_tiles = tiles(m, tile.keys)
-  # Every tile of keys has its own part of dq, summed below.
-  d_q_dtype = q.dtype if key_tiles == 1 else accumulator(q.dtype)
+  programs = tiles(m, BACKWARD_KEYS)
+  # Every program has its own part of dq, summed below.
+  d_q_dtype = q.dtype if programs == 1 else accumulator(q.dtype)
   d_q_part = pl.BlockSpec((None, None, n, None, width), lambda t, h, b: (t, b, 0, h, 0))
   everything = (inputs, out, lse, d_out, running)
   pairs = None if bias is None else _pairs(n, m)
   d_q, d_k, d_v, d_bias = triton_call(
     functools.partial(_backward_kernel, scale=options.scale, tile=tile),
     name="pair_attention_backward",
-    grid=(key_tiles, heads, events),
+    grid=(programs, heads, events),
     in_specs=(
       _input_specs(inputs),
       _particles(n, inputs),
@@ -139,7 +142,7 @@ def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
     ),
     out_specs=(d_q_part, _particles(m, inputs), _particles(m, inputs), pairs),
     out_shape=(
-      result((key_tiles, *q.shape), d_q_dtype, everything),
+      result((programs, *q.shape), d_q_dtype, everything),
       result(k.shape, k.dtype, everything),
       result(v.shape, v.dtype, everything),
       None if bias is None else result(bias.shape, bias.dtype, everything),
@@ -148,7 +151,8 @@ def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
     aliases={} if running is None else {len(jax.tree.leaves(everything)) - 1: 3},
     interpret=options.interpret,
   )(*everything)
-  return d_q.sum(axis=0).astype(q.dtype), d_k, d_v, d_bias
+  d_q = d_q[0] if programs == 1 else d_q.sum(axis=0)
+  return d_q.astype(q.dtype), d_k, d_v, d_bias
 
 
 def _backward_kernel(
@@ -157,45 +161,68 @@ def _backward_kernel(
 ):  # fmt: skip
   precise = accumulator(inputs.q.dtype)
   query_end, key_end = inputs.query_end[()], inputs.key_end[()]
-  keys = _span(pl.program_id(0), tile.keys, inputs.key_mask, key_end)
-  k, v = _load_rows(inputs.k, keys, tile), _load_rows(inputs.v, keys, tile)
+  all_queries = jnp.int32(tiles(inputs.q.shape[0], tile.queries))
+  count = min(BACKWARD_KEYS // tile.keys, tiles(inputs.k.shape[0], tile.keys))
+  first = pl.program_id(0) * (BACKWARD_KEYS // tile.keys)
+  key_tiles = [_span(first + t, tile.keys, inputs.key_mask, key_end) for t in range(count)]
+  k_tiles = [_load_rows(inputs.k, keys, tile) for keys in key_tiles]
+  v_tiles = [_load_rows(inputs.v, keys, tile) for keys in key_tiles]
 
-  def visit(i, carry):
-    d_k, d_v = carry
+  def visit(i, sums):
     queries = _span(i, tile.queries, inputs.query_mask, query_end)
     q, out, d_out = (_load_rows(ref, queries, tile) for ref in (inputs.q, out_ref, d_out_ref))
     lse = triton.load(lse_ref.at[queries.slice], mask=queries.valid, other=NOBODY)
-    scores = _scores(inputs, q, k, queries, keys, scale)
-    both = queries.valid[:, None] & keys.valid[None, :]
-    weights = jnp.where(both, jnp.exp2(scores - lse[:, None]), 0.0)
-    # The derivative of softmax: what a weight gains, less what the normalisation takes back.
-    gain = dot(d_out, v, contract=(1, 1))
     common = (d_out.astype(precise) * out.astype(precise)).sum(axis=1)
-    d_scores = weights * (gain - common[:, None])
-    if d_bias_ref is not None:
-      d_bias = d_scores
-      if running_ref is not None:
-        running = _load_pairs(running_ref, queries, keys).astype(precise)
-        d_bias = d_bias + jnp.where(both, running, 0.0)
-      _store_pairs(d_bias_ref, queries, keys, d_bias)
-    d_scores = d_scores.astype(q.dtype)
-    _store_rows(d_q_ref, queries, dot(d_scores, k) * scale, tile)
-    d_k = d_k + dot(d_scores, q, contract=(0, 0))
-    d_v = d_v + dot(weights.astype(d_out.dtype), d_out, contract=(0, 0))
-    return d_k, d_v
 
-  def clear(i, _):
-    queries = _span(i, tile.queries, inputs.query_mask, query_end)
-    _store_rows(d_q_ref, queries, jnp.zeros((tile.queries, tile.width), precise), tile)
-    if d_bias_ref is not None and running_ref is None:
-      _store_pairs(d_bias_ref, queries, keys, jnp.zeros((tile.queries, tile.keys), precise))
+    def of_keys(keys: Span, k, v, d_q, d_k, d_v):
+      scores = _scores(inputs, q, k, queries, keys, scale)
+      both = queries.valid[:, None] & keys.valid[None, :]
+      weights = jnp.where(both, jnp.exp2(scores - lse[:, None]), 0.0)
+      d_v = d_v + dot(weights.astype(d_out.dtype), d_out, contract=(0, 0))
+      # The derivative of softmax: what a weight gains, less what the normalisation takes back.
+      d_scores = weights * (dot(d_out, v, contract=(1, 1)) - common[:, None])
+      if d_bias_ref is not None:
+        d_bias = d_scores
+        if running_ref is not None:
+          running = _load_pairs(running_ref, queries, keys).astype(precise)
+          d_bias = d_bias + jnp.where(both, running, 0.0)
+        _store_pairs(d_bias_ref, queries, keys, d_bias)
+      d_scores = d_scores.astype(q.dtype)
+      return d_q + dot(d_scores, k), d_k + dot(d_scores, q, contract=(0, 0)), d_v
+
+    d_q, new = jnp.zeros((tile.queries, tile.width), precise), []
+    for keys, k, v, (d_k, d_v) in zip(key_tiles, k_tiles, v_tiles, sums, strict=True):
+      d_q, d_k, d_v = jax.lax.cond(
+        keys.start < key_end,
+        functools.partial(of_keys, keys, k, v),
+        lambda *sums: sums,
+        d_q, d_k, d_v,
+      )  # fmt: skip
+      new.append((d_k, d_v))
+    _store_rows(d_q_ref, queries, d_q * scale, tile)
+    return tuple(new)
 
   zeros = jnp.zeros((tile.keys, tile.width), precise)
-  live = live_tiles(jnp.where(keys.start < key_end, query_end, 0), tile.queries)
-  d_k, d_v = jax.lax.fori_loop(jnp.int32(0), live, visit, (zeros, zeros))
-  jax.lax.fori_loop(live, jnp.int32(tiles(inputs.q.shape[0], tile.queries)), clear, None)
-  _store_rows(d_k_ref, keys, d_k * scale, tile)
-  _store_rows(d_v_ref, keys, d_v, tile)
+  live = live_tiles(jnp.where(key_tiles[0].start < key_end, query_end, 0), tile.queries)
+  sums = jax.lax.fori_loop(jnp.int32(0), live, visit, ((zeros, zeros),) * count)
+  for keys, (d_k, d_v) in zip(key_tiles, sums, strict=True):
+    _store_rows(d_k_ref, keys, d_k * scale, tile)
+    _store_rows(d_v_ref, keys, d_v, tile)
+
+  def clear_queries(i, _):
+    queries = _span(i, tile.queries, inputs.query_mask, query_end)
+    _store_rows(d_q_ref, queries, jnp.zeros((tile.queries, tile.width), precise), tile)
+
+  jax.lax.fori_loop(live, all_queries, clear_queries, None)
+  if d_bias_ref is None or running_ref is not None:
+    return
+  for keys in key_tiles:  # whatever was not visited
+
+    def clear_pairs(i, _, keys=keys):
+      queries = _span(i, tile.queries, inputs.query_mask, query_end)
+      _store_pairs(d_bias_ref, queries, keys, jnp.zeros((tile.queries, tile.keys), precise))
+
+    jax.lax.fori_loop(jnp.where(keys.start < key_end, live, 0), all_queries, clear_pairs, None)
 
 
 pair_attention = attention_of(_forward, _backward)

@@ -133,8 +133,14 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
   if options.interpret:  # one after the other in any case
     programs = min(programs, 2)
   arrays = (weights, particles, end, work, d_bias)
-  partial_sums = jax.tree.map(
-    lambda x: result((programs, *x.shape), accumulator(x.dtype), *arrays), weights
+
+  def of_programs(*shape):
+    return result((programs, *shape), accumulator(options.dtype), *arrays)
+
+  kernels = weights.kernels
+  partial_sums = Sums(
+    tuple(of_programs(*kernel.shape) for kernel in kernels),
+    tuple(of_programs(SMALLEST_DOT, kernel.shape[1]) for kernel in kernels),
   )
 
   def own_part(x):
@@ -150,11 +156,13 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
     warps=8,
     interpret=options.interpret,
   )(*arrays)
-  return jax.tree.map(lambda x: x.sum(axis=0), sums)
+  sums = jax.tree.map(lambda x: x.sum(axis=0), sums)
+  biases, others = ([vectors[row] for vectors in sums.vectors] for row in (0, 1))
+  return type(weights)(sums.kernels, tuple(biases), tuple(others[:-1]), others[-1])
 
 
 def _backward_kernel(
-  weights, particles, end, work, d_bias_ref, d_weights_ref, *, options: Options, programs: int
+  weights, particles, end, work, d_bias_ref, sums_ref, *, options: Options, programs: int
 ):
   program = pl.program_id(0)
   head = jax.lax.broadcasted_iota(jnp.int32, (BACKWARD.pairs, padded(options.heads)), 1)
@@ -176,10 +184,10 @@ def _backward_kernel(
     more = _gradients(weights, particles, (event,), pairs, d_bias, options)
     return jax.tree.map(jnp.add, sums, more)
 
-  zeros = jax.tree.map(lambda ref: jnp.zeros(ref.shape, ref.dtype), d_weights_ref)
+  zeros = jax.tree.map(lambda ref: jnp.zeros(ref.shape, ref.dtype), sums_ref)
   mine = jax.lax.div(work.count[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
   sums = jax.lax.fori_loop(jnp.int32(0), mine, visit, zeros)
-  for ref, value in zip(jax.tree.leaves(d_weights_ref), jax.tree.leaves(sums), strict=True):
+  for ref, value in zip(jax.tree.leaves(sums_ref), jax.tree.leaves(sums), strict=True):
     ref[...] = value
 
 
@@ -200,19 +208,18 @@ def _gradients(weights, particles, event, pairs, d_bias, options: Options):
     units.append(unit.astype(low))
     inverses.append(inverse)
     x = _activated(unit, weights, number, options)[0].astype(low)
-  d_hidden = jnp.where(hidden[:, None], d_bias, 0.0).sum(axis=0)
+  d_hidden = jnp.where(hidden[:, None], d_bias, 0.0)
   d_out = jnp.where(hidden[:, None], 0.0, d_bias)
-  kernels = [dot(x, d_out.astype(low), contract=(0, 0))]
-  biases, scales = [d_out.sum(axis=0)], []
+  kernels, vectors = [dot(x, d_out.astype(low), contract=(0, 0))], [_sums(low, d_out, d_hidden)]
   gradient = dot(d_out.astype(low), weights.kernels[-1][...], contract=(1, 1))
   for number in reversed(range(len(units))):
     unit = units[number].astype(gradient.dtype)
     gradient = gradient * _activated(unit, weights, number, options)[1]
-    scales.append((gradient * unit).sum(axis=0))
+    d_scale = gradient * unit
     gradient = gradient * weights.scales[number][...][None, :]
     along = (gradient * unit).sum(axis=1) / options.widths[number]
     gradient = inverses[number] * (gradient - unit * along[:, None])
-    biases.append(gradient.sum(axis=0))
+    vectors.append(_sums(low, gradient, d_scale))
     gradient = gradient.astype(low)
     x = features
     if number:
@@ -220,7 +227,29 @@ def _gradients(weights, particles, event, pairs, d_bias, options: Options):
     kernels.append(dot(x.astype(low), gradient, contract=(0, 0)))
     if number:
       gradient = dot(gradient, weights.kernels[number][...], contract=(1, 1))
-  return type(weights)(tuple(kernels[::-1]), tuple(biases[::-1]), tuple(scales[::-1]), d_hidden)
+  return Sums(tuple(kernels[::-1]), tuple(vectors[::-1]))
+
+
+class Sums(NamedTuple):
+  """Gradients of all weights, as they are summed over pairs."""
+
+  kernels: tuple[Any, ...]
+  vectors: tuple[Any, ...]
+  """Of every layer (16, width): the gradient of its bias, then of its scale (of the last layer: of
+  the constant of hidden pairs), then nothing."""
+
+
+def _sums(dtype, *terms: jax.Array) -> jax.Array:
+  """(pairs, width) each -> (16, width): sums over the pairs, as products with a row of ones.
+
+  A sum along the pairs goes through shared memory and keeps every thread's share of each vector in
+  registers; the matrix units do it on the side.
+  """
+  total: Any = 0
+  for number, term in enumerate(terms):
+    row = jax.lax.broadcasted_iota(jnp.int32, (SMALLEST_DOT, term.shape[0]), 0)
+    total = total + dot((row == number).astype(dtype), term.astype(dtype))
+  return total
 
 
 def _normalised(x, weights, number: int, options: Options) -> tuple[jax.Array, jax.Array]:
