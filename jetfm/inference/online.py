@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +24,8 @@ class Online:
       scores = tagger(p4, features)["classification"]             # one event: (1, classes)
 
   `Predictor.online` makes it. A call takes 1 to `rows` events, padded to the shortest of the
-  `lengths` that holds the longest of them. They go to the device as one array, whose memory is
-  given up to the program, and the results come back as one.
+  `lengths` that holds the longest of them. They go to the device as one array, which
+  nothing keeps beyond the call, and the results come back as one.
 
   Results are those of the `Predictor` but for rounding, as encoder and heads are one program here.
   To the last bit they depend on nothing but the event and the length that it is padded to: not on
@@ -160,7 +159,5 @@ class Online:
       return jnp.concatenate(flat, axis=1)
 
     shape = jax.ShapeDtypeStruct((self.rows, length, end + self._groups + 1), jnp.float32)
-    with warnings.catch_warnings():
-      # The result is smaller than the input and cannot take its place.
-      warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-      return jax.jit(run, donate_argnums=0).lower(shape).compile()
+    # Not donated: no result has the input's shape. Its copy on the device ends with the call.
+    return jax.jit(run).lower(shape).compile()
