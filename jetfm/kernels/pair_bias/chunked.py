@@ -72,11 +72,11 @@ class _Live(NamedTuple):
   """Tiles in a row, those with real pairs first."""
 
   tiles: jax.Array
-  """(R,) number b T + t of each, R a multiple of CHUNK; B T where there is none."""
+  """(chunks, tiles of a chunk) number b T + t of each; B T where there is none."""
   place: jax.Array
   """(B, T) where a tile is in the row."""
   chunks: jax.Array
-  """How many chunks of the row have real pairs."""
+  """How many chunks have real pairs."""
 
 
 def _live(extent: jax.Array, n: int, kind: str) -> _Live:
@@ -87,13 +87,14 @@ def _live(extent: jax.Array, n: int, kind: str) -> _Live:
   before = jnp.cumsum(live, dtype=jnp.int32) - live
   number = jnp.arange(live.size, dtype=jnp.int32)
   place = jnp.where(live, before, count + number - before)
-  row = jnp.full(live.size + -live.size % CHUNK, live.size, jnp.int32)
+  chunk = max(min(CHUNK, live.size), 1)
+  row = jnp.full(live.size + -live.size % chunk, live.size, jnp.int32)
   row = row.at[place].set(number, unique_indices=True, mode="promise_in_bounds")
-  return _Live(row, place.reshape(-1, tiles), (count + CHUNK - 1) // CHUNK)
+  return _Live(row.reshape(-1, chunk), place.reshape(-1, tiles), (count + chunk - 1) // chunk)
 
 
 def _pairs(row: jax.Array, momenta, kind: str):
-  """Event (CHUNK, 1) and particles (CHUNK, TILE) of the pairs of a chunk of tiles."""
+  """Event (R, 1) and particles (R, TILE) of the pairs of R tiles."""
   events, n, _ = momenta.shape
   tiles = _tiles(n, kind)
   pair = (row % tiles)[:, None] * TILE + jnp.arange(TILE, dtype=jnp.int32)
@@ -101,7 +102,7 @@ def _pairs(row: jax.Array, momenta, kind: str):
 
 
 def _features(row, momenta, options: Options) -> jax.Array:
-  """Of the pairs of a chunk of tiles, (CHUNK TILE, F)."""
+  """Of the pairs of R tiles, (R TILE, F)."""
   events, n, fields = momenta.shape
   event, first, second = _pairs(row, momenta, options.kind)
   flat = momenta.reshape(events * n, fields)
@@ -121,9 +122,9 @@ def _forward(weights, momenta, extent, *, options: Options) -> jax.Array:
   live = _live(extent, n, options.kind)
 
   def chunk(step, out):
-    row = jax.lax.dynamic_slice_in_dim(live.tiles, step * CHUNK, CHUNK)
-    made = reference.pair_mlp(_features(row, momenta, options), weights, options.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(out, made.T, step * CHUNK * TILE, axis=1)
+    features = _features(live.tiles[step], momenta, options)
+    made = reference.pair_mlp(features, weights, options.dtype).T  # (H, pairs)
+    return jax.lax.dynamic_update_slice_in_dim(out, made, step * made.shape[1], axis=1)
 
   out = jnp.zeros((heads, live.tiles.size * TILE), options.dtype)
   out = jax.lax.fori_loop(0, live.chunks, chunk, out)
@@ -142,7 +143,7 @@ def _backward(weights, momenta, extent, d_bias, *, options: Options):
   flat = d_bias.transpose(0, 2, 3, 1).reshape(-1, heads)
 
   def chunk(step, total):
-    row = jax.lax.dynamic_slice_in_dim(live.tiles, step * CHUNK, CHUNK)
+    row = live.tiles[step]
     event, first, second = _pairs(row, momenta, options.kind)
     # Where there is no real pair, the bias plays no part: its gradient counts as zero.
     real = jnp.maximum(first, second) < extent[event]
