@@ -1,8 +1,19 @@
-"""Jets per second of `base` against ParT of weaver-core: rows `train_ratio` and `infer_ratio`.
+"""`base` against another implementation: rows `train_ratio`, `train_memory_ratio`, and `infer_...`.
 
-Both sides run in processes of their own on the same shuffled jets with real multiplicities, in
-float32, with two threads each and the optimizer included, in alternating windows of time; the ratio
-is that of the medians. The peer's environment is made on the first run, apart from ours.
+Both sides run in processes of their own on the same shuffled jets, the optimizer included, in
+alternating windows of time; a window ends when the device has done its work. The ratio is that of
+the medians of real jets per second. On a CPU both compute in float32 with two threads; where there
+is a GPU both use it, in bfloat16 unless asked otherwise (the peer by autocast). With `padded` every
+slot of every jet is filled, else multiplicities are those of real jets.
+
+The memory ratio is that of what the work takes. On a CPU: the most memory that the process had
+resident during one pass over the jets, after what compilation had freed was given back to the
+system, less what it had before the model was made, with its libraries imported and the jets read.
+On a GPU: the most bytes of the device that the process's own allocator had in use, jets included.
+`detail` also has the peak of each whole process, its compiler included.
+
+The peers' environment is made on the first run, apart from ours; JETFM_PEER_PYTHON names another
+interpreter, which may be this one.
 """
 
 from __future__ import annotations
@@ -14,37 +25,51 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import venv
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+from benchmarks.model_jets import ROOT, write_jets
+from benchmarks.side import ANSWER
 
-from jetfm.schema import Schema
-
-ROOT = pathlib.Path(__file__).parents[1]
-REAL_JETS = ROOT.parent / "shared" / "real"
-TARGET = 1.0
+KINDS = ("train", "infer")
 THREADS = 2
-BATCH_SIZE = 128
-PARTICLES = 128
+BATCH_SIZE = {"cpu": 128, "gpu": 512}
+DTYPE = {"cpu": "float32", "gpu": "bfloat16"}
+SHORTEST = 2.0
+"""Seconds of a window, however small the budget."""
 PEER_PACKAGES = ("torch==2.13.0", "numpy>=2", "tqdm")
-PEER_WITHOUT_DEPENDENCIES = "weaver-core==0.5.3"
+PEER_WITHOUT_DEPENDENCIES = ("weaver-core==0.5.3", "lgatr==2.0.0")
+
+
+class Targets(NamedTuple):
+  """Least ratios of speed, by device, peer and whether every slot is filled."""
+
+  train: float
+  infer: float
+
+
+TARGETS = {
+  ("cpu", "weaver", False): Targets(1.5, 2.5),
+  ("gpu", "weaver", False): Targets(3.0, 3.0),
+  ("gpu", "weaver", True): Targets(2.5, 2.5),
+  ("gpu", "weaver-compile", False): Targets(2.0, 2.0),
+  ("gpu", "weaver-compile", True): Targets(1.8, 1.8),
+}
+OTHERWISE = Targets(1.0, 1.0)
+MEMORY_TARGET = 0.5
 
 
 class Side:
-  """One of the two programs, waiting for `rate`."""
+  """One of the two programs, waiting for `ask`."""
 
   def __init__(self, name: str, command: list[str]):
-    environment = {
-      **os.environ,
-      "PYTHONPATH": str(ROOT),
-      "JAX_PLATFORMS": "cpu",
-      "OMP_NUM_THREADS": str(THREADS),
-    }
+    # XLA would else take most of a GPU's memory at once, and leave none to the other.
+    environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     self.name = name
     self._process = subprocess.Popen(
       command,
-      cwd=ROOT,
+      cwd=ROOT,  # where `python -m` looks for `benchmarks`
       env=environment,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
@@ -52,9 +77,9 @@ class Side:
     )
     self.about = self._read()
 
-  def rate(self, kind: str, seconds: float) -> float:
-    """Jets per second of 'train' or 'infer' over at least so many seconds."""
-    self._process.stdin.write(f"{kind} {seconds}\n")
+  def ask(self, question: str) -> Any:
+    """The answer to a line that benchmarks/side.py understands."""
+    self._process.stdin.write(f"{question}\n")
     self._process.stdin.flush()
     return self._read()
 
@@ -63,117 +88,131 @@ class Side:
     self._process.wait()
 
   def _read(self) -> Any:
-    line = self._process.stdout.readline()
-    if not line:
-      raise RuntimeError(f"{self.name} ended with status {self._process.wait()}")
-    return json.loads(line)
+    for line in self._process.stdout:
+      if line.startswith(ANSWER):
+        return json.loads(line.removeprefix(ANSWER))
+      print(line, end="", file=sys.stderr)  # what a library has to say
+    raise RuntimeError(f"{self.name} ended with status {self._process.wait()}")
 
 
 def peer_python() -> str:
-  """The interpreter of the peer's environment, which is made when there is none.
+  """The interpreter of the peers' environment, which is made when there is none.
 
   It lies in the user's cache folder; the variable JETFM_PEER_PYTHON names another.
   """
   if given := os.environ.get("JETFM_PEER_PYTHON"):
     return given
   cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-  folder = cache / "jetfm" / "peer-weaver"
+  folder = cache / "jetfm" / "peers"
   python, done = folder / "bin" / "python", folder / "installed"
-  if not done.exists():
-    print(f"Making the peer's environment {folder} (about 1 GB)...", file=sys.stderr)
+  wanted = "\n".join((*PEER_PACKAGES, *PEER_WITHOUT_DEPENDENCIES))
+  if not done.exists() or done.read_text() != wanted:
+    print(f"Making the peers' environment {folder} (about 1 GB)...", file=sys.stderr)
     venv.create(folder, with_pip=True, clear=True)
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, *PEER_PACKAGES], check=True)
-    subprocess.run([*install, "--no-deps", PEER_WITHOUT_DEPENDENCIES], check=True)
-    done.touch()
+    subprocess.run([*install, "--no-deps", *PEER_WITHOUT_DEPENDENCIES], check=True)
+    done.write_text(wanted)
   return str(python)
 
 
-def write_jets(path: pathlib.Path, jets: int = 1536, seed: int = 0) -> str:
-  """Shuffled jets with the multiplicities of real ones, and ParT's seven features; says which."""
-  files = sorted(REAL_JETS.glob("*.npz"))
-  rng = np.random.default_rng(seed)
-  if files:
-    p4 = np.concatenate([np.load(file)["p4"] for file in files])
-    count = np.concatenate([np.load(file)["num_particles"] for file in files])
-    source = f"{len(p4)} real jets of {', '.join(file.stem for file in files)}"
-  else:
-    # Gamma with the mean and the spread of published jets.
-    count = np.clip(rng.gamma(5.6, 7.5, jets).round(), 2, PARTICLES).astype(np.int32)
-    p4 = _synthetic(rng, jets)
-    source = "synthetic jets with mean multiplicity 42"
-  order = rng.permutation(jets) % len(p4)
-  p4, count = p4[order, :PARTICLES].astype(np.float32), np.minimum(count[order], PARTICLES)
-  mask = np.arange(PARTICLES) < count[:, None]
-  p4 *= mask[..., None]
-  schema = _schema()
-  columns = schema.values(p4, np.zeros((*mask.shape, len(schema.stored)), np.float32), mask)
-  features = [f.forward(columns[..., i]) for i, f in enumerate(schema.features)]
-  np.savez(
-    path,
-    p4=p4,
-    mask=mask,
-    features=np.stack(features, axis=-1).astype(np.float32) * mask[..., None],
-    label=rng.integers(0, 10, jets),
+def device_kind() -> str:
+  """'gpu' where JAX sees one, else 'cpu'; asked in another process, which then gives it back."""
+  ask = "import jax; print(jax.default_backend())"
+  environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+  done = subprocess.run(
+    [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
   )
-  return f"{source}; mean multiplicity {count.mean():.1f}"
-
-
-def _schema() -> Schema:
-  from jetfm.data import jet_schema
-
-  return jet_schema("kin", targets=())
-
-
-def _synthetic(rng: np.random.Generator, jets: int) -> np.ndarray:
-  pt = np.sort(rng.lognormal(1.5, 1.3, (jets, PARTICLES)), axis=1)[:, ::-1]
-  eta = rng.uniform(-2, 2, (jets, 1)) + rng.normal(0, 0.2, pt.shape)
-  phi = rng.uniform(-np.pi, np.pi, (jets, 1)) + rng.normal(0, 0.2, pt.shape)
-  return np.stack([pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], -1)
+  return "gpu" if done.stdout.split()[-1] in ("gpu", "cuda") else "cpu"
 
 
 def measure_models(
-  kinds: tuple[str, ...] = ("train", "infer"), repeats: int = 3, seconds: float = 20.0
+  kinds: tuple[str, ...] = KINDS,
+  peer: str = "weaver",
+  *,
+  repeats: int = 3,
+  seconds: float = 20.0,
+  batch_size: int | None = None,
+  dtype: str | None = None,
+  padded: bool = False,
+  budget: float | None = None,
 ) -> list[dict[str, Any]]:
-  """Rows `<kind>_ratio`; `detail` has rates, their spread, parameters, jets and versions."""
-  if hasattr(os, "sched_setaffinity"):  # both sides inherit it; XLA takes a thread per core
+  """Rows `<kind>_ratio` and `<kind>_memory_ratio`; `detail` has what they were made of.
+
+  Args:
+    budget: seconds that all may take, about: windows become shorter, compilation does not.
+  """
+  device = device_kind()
+  batch_size, dtype = batch_size or BATCH_SIZE[device], dtype or DTYPE[device]
+  if device == "cpu" and hasattr(os, "sched_setaffinity"):
+    # Both sides inherit it; XLA takes a thread per core.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+  rows = []
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "jets.npz"
-    jets = write_jets(path)
-    peer_command = [peer_python(), str(ROOT / "benchmarks" / "peer_weaver.py"), str(path)]
-    peer = Side("weaver-core", [*peer_command, str(BATCH_SIZE), str(THREADS)])
-    own = Side("jetfm", [sys.executable, "-m", "benchmarks.own_model", str(path), str(BATCH_SIZE)])
-    rows = []
+    steps = 12 if device == "cpu" else 8
+    common = {
+      "jets": write_jets(path, steps * batch_size, padded=padded),
+      "batch_size": batch_size,
+      "dtype": dtype,
+      "threads": THREADS if device == "cpu" else None,
+    }
     for kind in kinds:
-      rates: dict[str, list[float]] = {"jetfm": [], "weaver": []}
+      share = None if budget is None else budget / len(kinds)
+      began = time.perf_counter()
+      flags = [str(path), f"--kind={kind}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
+      threads = [f"--threads={THREADS}"] if device == "cpu" else []
+      peer_program = [peer_python(), "-m", "benchmarks.peer_torch", peer]
+      other = Side(peer, [*peer_program, *flags, *threads])
+      program = [sys.executable, "-m", "benchmarks.own_model"]
+      own = Side("jetfm", [*program, *flags, *(["--padded"] if padded else [])])
+      spent = time.perf_counter() - began
+      window = seconds
+      if share is not None:
+        window = min(seconds, max((share - spent) / (2.5 * repeats), SHORTEST))
+        print(f"{kind}: ready after {spent:.0f} s, windows of {window:.1f} s", file=sys.stderr)
+      rates: dict[str, list[float]] = {"jetfm": [], peer: []}
       for _ in range(repeats):
-        rates["jetfm"].append(own.rate(kind, seconds))
-        rates["weaver"].append(peer.rate(kind, seconds))
-      medians = {name: statistics.median(values) for name, values in rates.items()}
-      ratio = medians["jetfm"] / medians["weaver"]
-      rows.append(
-        {
-          "name": f"{kind}_ratio",
-          "value": round(ratio, 3),
-          "unit": "x weaver-core",
-          "target": f">= {TARGET:g}",
-          "holds": ratio >= TARGET,
-          "detail": {
-            **{f"{n}_jets_per_s": [round(x, 1) for x in values] for n, values in rates.items()},
-            "parameters": {"jetfm": own.about["parameters"], "weaver": peer.about["parameters"]},
-            "jets": jets,
-            "batch_size": BATCH_SIZE,
-            "threads": THREADS,
-            "versions": f"{own.about['versions']}; {peer.about['versions']}",
-            "load": round(os.getloadavg()[0], 1),
-          },
-        }
-      )
-    own.close()
-    peer.close()
+        rates["jetfm"].append(own.ask(f"rate {window}"))
+        rates[peer].append(other.ask(f"rate {window}"))
+      memory = {"jetfm": own.ask("memory"), peer: other.ask("memory")}
+      detail = {
+        **common,
+        "device": own.about["device"],
+        "parameters": {"jetfm": own.about["parameters"], peer: other.about["parameters"]},
+        "versions": f"{own.about['versions']}; {other.about['versions']}",
+      }
+      own.close()
+      other.close()
+      target = TARGETS.get((device, peer, padded), OTHERWISE)[KINDS.index(kind)]
+      rows += _rows(kind, peer, rates, memory, target, detail)
   return rows
 
 
-if __name__ == "__main__":
-  print(json.dumps(measure_models(), indent=2))
+def _rows(kind, peer, rates, memory, target: float, detail) -> list[dict[str, Any]]:
+  medians = {name: statistics.median(values) for name, values in rates.items()}
+  ratio = medians["jetfm"] / medians[peer]
+  taken = memory["jetfm"]["used"] / memory[peer]["used"]
+  speed = {f"{name}_jets_per_s": [round(x, 1) for x in values] for name, values in rates.items()}
+  megabytes = {
+    f"{name}_MB": {what: round(x / 1e6, 1) for what, x in values.items()}
+    for name, values in memory.items()
+  }
+  return [
+    {
+      "name": f"{kind}_ratio",
+      "value": round(ratio, 3),
+      "unit": f"x {peer}",
+      "target": f">= {target:g}",
+      "holds": ratio >= target,
+      "detail": {**speed, **detail, "load": round(os.getloadavg()[0], 1)},
+    },
+    {
+      "name": f"{kind}_memory_ratio",
+      "value": round(taken, 3),
+      "unit": f"x {peer}",
+      "target": f"<= {MEMORY_TARGET:g}",
+      "holds": taken <= MEMORY_TARGET,
+      "detail": megabytes,
+    },
+  ]

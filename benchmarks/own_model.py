@@ -1,25 +1,30 @@
 """Our side of benchmarks/model_speed.py: `base` of configs/lorentz_part.py on the same jets.
 
-Speaks as benchmarks/peer_weaver.py does. A global batch is the fixed mix of length groups that the
-data pipeline would make of these jets; only real jets count.
+  python -m benchmarks.own_model JETS.npz --kind=train|infer --batch-size=B
+         --dtype=float32|bfloat16 [--padded]
+
+Answers as benchmarks/side.py says. A global batch is a fixed mix of length groups: for training the
+one that the data pipeline would make of these jets, for inference a finer one, as `Predictor` takes
+any, since it compiles in a moment. Only real jets count, and they are on the device before the
+clock starts.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import time
+import argparse
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks import side
+from benchmarks.model_jets import PARTICLES, model_schema
 from jetfm import train
-from jetfm.data import jet_schema
 from jetfm.typing import Batch
 from launch.cli import load_file
 
 CONFIG = "configs/lorentz_part.py:base"
+INFERENCE_LENGTHS = (24, 32, 40, 48, 56, 64, 80, 96, 128)
 
 
 def group_batches(jets: Any, schema: Any, lengths: tuple[int, ...], size: int) -> list[tuple]:
@@ -58,67 +63,94 @@ def _batch(jets: Any, schema: Any, rows: np.ndarray, size: int, length: int) -> 
   )
 
 
-def main(path: str, batch_size: int) -> None:
+def tagger(dtype: str) -> tuple[Any, dict[str, Any], Any, Any]:
+  """Model, tasks, schema and configuration of `base` with a classification head."""
   config = load_file(CONFIG)
   tasks = config.stage.classify.tasks.to_dict()
   tasks["classification"].pop("weight")
-  schema = jet_schema("kin", targets=())
-  description = train.describe_model(schema, config.encoder.to_dict(), tasks)
-  model, tasks, _ = train.build_model(description)
-  weighted = [(task, 1.0) for task in tasks.values()]
-  batches = group_batches(np.load(path), schema, tuple(config.data.lengths), batch_size)
-  real = [int(sum(g.weight.sum() for g in groups)) for groups in batches]
+  schema = model_schema()
+  encoder = config.encoder.to_dict() | {"dtype": dtype}
+  model, tasks, _ = train.build_model(train.describe_model(schema, encoder, tasks))
+  return model, tasks, schema, config
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser()
+  parser.add_argument("path")
+  parser.add_argument("--kind", choices=("train", "infer"), required=True)
+  parser.add_argument("--batch-size", type=int, required=True)
+  parser.add_argument("--dtype", choices=("float32", "bfloat16"), required=True)
+  parser.add_argument("--padded", action="store_true", help="one group that holds every jet")
+  options = parser.parse_args()
+  model, tasks, schema, config = tagger(options.dtype)
+  lengths = tuple(config.data.lengths) if options.kind == "train" else INFERENCE_LENGTHS
+  lengths = (PARTICLES,) if options.padded else lengths
+  arrays = group_batches(np.load(options.path), schema, lengths, options.batch_size)
+  real = [int(sum(g.weight.sum() for g in groups)) for groups in arrays]
+  batches = jax.device_put(arrays)
+  device, before = jax.devices()[0], side.resident()
 
   key = jax.random.key(0)
   views = {name: task.views(key, batches[0][0], True) for name, task in tasks.items()}
   variables = jax.jit(model.init)(key, views)
-  strategy = train.make_strategy("full", config.encoder.depth)
-  labels = train.label(variables["params"], strategy)
-  optimizer = train.make_optimizer(train.Optimizer(), 10_000, labels, strategy.rates)
-  state = train.create(variables, optimizer, labels, key)
-  train_step = train.make_train_step(model, weighted, optimizer, labels)
+  parameters = sum(p.size for p in jax.tree.leaves(variables["params"]))
+  latest: Any = None
 
-  @jax.jit
-  def infer(variables, groups):
-    return [
-      model.head(
-        "classification",
-        variables,
-        {"plain": model.encode(variables, batch, deterministic=True)},
-        {"plain": batch},
-        deterministic=True,
-        key=key,
-      ).output
-      for batch in groups
-    ]
+  if options.kind == "train":
+    strategy = train.make_strategy("full", config.encoder.depth)
+    labels = train.label(variables["params"], strategy)
+    optimizer = train.make_optimizer(train.Optimizer(), 10_000, labels, strategy.rates)
+    latest = train.create(variables, optimizer, labels, key)
+    weighted = [(task, 1.0) for task in tasks.values()]
+    train_step = train.make_train_step(model, weighted, optimizer, labels)
+    del variables
 
-  def rate(kind: str, seconds: float) -> float:
-    nonlocal state
-    jets = i = 0
-    jax.block_until_ready(state)
-    start = time.perf_counter()
-    while (spent := time.perf_counter() - start) < seconds:
-      groups = batches[i % len(batches)]
-      if kind == "train":
-        state, _ = train_step(state, groups)
-        jax.block_until_ready(state)
-      else:
-        jax.block_until_ready(infer(state.variables, groups))
-      jets += real[i % len(batches)]
-      i += 1
-    return jets / spent
+    def step(i: int) -> None:
+      nonlocal latest
+      latest, _ = train_step(latest, batches[i])
 
-  for _ in range(2):
-    state, _ = train_step(state, batches[0])
-    jax.block_until_ready(infer(state.variables, batches[0]))
-  parameters = sum(p.size for p in jax.tree.leaves(state.params))
+  else:
+
+    @jax.jit
+    def infer(variables, groups):
+      return [
+        model.head(
+          "classification",
+          variables,
+          {"plain": model.encode(variables, batch, deterministic=True)},
+          {"plain": batch},
+          deterministic=True,
+          key=key,
+        ).output
+        for batch in groups
+      ]
+
+    def step(i: int) -> None:
+      nonlocal latest
+      latest = infer(variables, batches[i])
+
+  def wait() -> None:
+    jax.block_until_ready(latest)
+
+  for i in range(2):
+    step(i % len(batches))
+    wait()
+  on_gpu = device.platform == "gpu"
   groups = {g.length: g.num_events for g in batches[0]}
-  versions = f"jax {jax.__version__}, groups {groups}"
-  print(json.dumps({"parameters": parameters, "versions": versions}), flush=True)
-  for line in sys.stdin:
-    kind, seconds = line.split()
-    print(json.dumps(rate(kind, float(seconds))), flush=True)
+  side.serve(
+    {
+      "parameters": parameters,
+      "versions": f"jax {jax.__version__}, groups {groups}",
+      "device": device.device_kind if on_gpu else device.platform,
+    },
+    step,
+    wait,
+    real,
+    "gpu" if on_gpu else "cpu",
+    before,
+    (lambda: device.memory_stats()["peak_bytes_in_use"]) if on_gpu else None,
+  )
 
 
 if __name__ == "__main__":
-  main(sys.argv[1], int(sys.argv[2]))
+  main()

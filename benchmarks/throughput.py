@@ -2,13 +2,17 @@
 
   python -m benchmarks.throughput data [--only=generate,generate_events,ingest,loader_kin4,...]
                                        [--budget=SECONDS] [--data=DIRECTORY_OF_ROOT_FILES]
-  python -m benchmarks.throughput train|infer [--peer=weaver] [--repeats=3] [--seconds=20]
+  python -m benchmarks.throughput train|infer [--peer=weaver|weaver-compile|lgatr] [--padded]
+                                       [--dtype=float32|bfloat16] [--batch-size=B] [--repeats=3]
+                                       [--seconds=20] [--budget=SECONDS]
+  python -m benchmarks.throughput online [--dtype=float32|bfloat16] [--budget=SECONDS]
 
 `data` generates jets and J/psi events, ingests jets and reads them back. Ingest and loaders work on
 200,000 jets, made of a few thousand generated ones written again and again (or of --data as it is).
-A budget makes the samples smaller, and says so. `train` and `infer` compare the published size with
-ParT of weaver-core (benchmarks/model_speed.py). The last line printed is JSON: a list of
-{"name", "value", "unit", "target", "holds", "detail"}.
+A budget makes the samples smaller, and says so. `train` and `infer` compare speed and memory of the
+published size with another implementation (benchmarks/model_speed.py), `online` takes the time from
+an event in numpy to its scores (benchmarks/online.py): each on a GPU where there is one. The last
+line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import data_loading
-
 MODEL_COMMANDS = ("train", "infer")
+PEERS = ("weaver", "weaver-compile", "lgatr")
+DTYPES = ("float32", "bfloat16")
 DATA_ROWS = ("generate", "generate_events", "ingest", "loader_kin4", "loader_full")
 _PACKAGES = ("jax", "numpy", "grain", "array-record", "uproot", "pythia8mc")
 _FULL_SAMPLE = 1_000  # generated jets per class for the row `generate`
@@ -39,6 +43,8 @@ def measure_data(
   only: Sequence[str], budget: float | None, data: pathlib.Path | None
 ) -> list[dict[str, Any]]:
   """The rows of `data` that are asked for."""
+  from benchmarks import data_loading  # needs packages that models do not
+
   sample, copied, total = _FULL_SAMPLE, _COPIED_SAMPLE, _TOTAL
   if budget is not None:
     per_class = int(budget * _SLOW_RATE / 10)
@@ -122,14 +128,23 @@ def main(argv: Sequence[str] | None = None) -> int:
   data.add_argument("--budget", type=float, help="about how many seconds all may take")
   data.add_argument("--data", type=pathlib.Path, help="directory of ROOT files to ingest instead")
   for kind in MODEL_COMMANDS:
-    model = commands.add_parser(kind, help="jets per second against another implementation")
-    model.add_argument("--peer", default="weaver", choices=("weaver",))
+    model = commands.add_parser(kind, help="speed and memory against another implementation")
+    model.add_argument("--peer", default="weaver", choices=PEERS)
+    model.add_argument("--padded", action="store_true", help="jets that fill every slot")
+    model.add_argument("--batch-size", type=int, help="128, or 512 on a GPU")
     model.add_argument("--repeats", type=int, default=3, help="alternating measurements")
     model.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+  commands.add_parser("online", help="from an event in numpy to its scores")
+  for name in (*MODEL_COMMANDS, "online"):
+    command = commands.choices[name]
+    command.add_argument("--dtype", choices=DTYPES, help="float32, or bfloat16 on a GPU")
+    command.add_argument("--budget", type=float, help="about how many seconds all may take")
   options = parser.parse_args(argv)
   print(_machine())
   if options.command in MODEL_COMMANDS:
-    rows = measure_models((options.command,), options.repeats, options.seconds)
+    rows = measure_models(options)
+  elif options.command == "online":
+    rows = measure_online(options)
   else:
     only = options.only.split(",")
     if unknown := set(only) - set(DATA_ROWS):
@@ -139,11 +154,28 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 0 if all(row["holds"] for row in rows) else 1
 
 
-def measure_models(kinds: tuple[str, ...], repeats: int, seconds: float) -> list[dict[str, Any]]:
-  """The rows `train_ratio` and `infer_ratio`."""
+def measure_models(options: argparse.Namespace) -> list[dict[str, Any]]:
+  """The rows of `train` or `infer`."""
   from benchmarks import model_speed
 
-  return [_shown(row) for row in model_speed.measure_models(kinds, repeats, seconds)]
+  rows = model_speed.measure_models(
+    (options.command,),
+    options.peer,
+    repeats=options.repeats,
+    seconds=options.seconds,
+    batch_size=options.batch_size,
+    dtype=options.dtype,
+    padded=options.padded,
+    budget=options.budget,
+  )
+  return [_shown(row) for row in rows]
+
+
+def measure_online(options: argparse.Namespace) -> list[dict[str, Any]]:
+  """The rows of `online`."""
+  from benchmarks import online
+
+  return [_shown(row) for row in online.measure_online(options.dtype, options.budget)]
 
 
 if __name__ == "__main__":

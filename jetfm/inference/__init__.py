@@ -5,12 +5,14 @@ Needs a checkpoint and nothing else: it holds the model, its schema and its stan
 
 from jetfm.inference.checkpoints import find_checkpoint, load
 from jetfm.inference.groups import LENGTHS, ROWS
+from jetfm.inference.online import Online
 from jetfm.inference.predictor import EMBED, GuessedMeasurements, Predictor, Reconstruction
 
 __all__ = [
   "EMBED",
   "GuessedMeasurements",
   "LENGTHS",
+  "Online",
   "ROWS",
   "Predictor",
   "Reconstruction",

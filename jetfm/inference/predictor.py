@@ -13,6 +13,7 @@ import numpy as np
 
 from jetfm.inference.apply import apply_to_groups
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
+from jetfm.inference.online import Online
 from jetfm.lorentz import inverse_lorentz, transform_vectors
 from jetfm.models import ParticleCloud, jet_condition, physical_momenta, standardise_kinematics
 from jetfm.models.foundation import named_key
@@ -162,6 +163,33 @@ class Predictor:
       targets = self._task("regression", name).targets
       made[name] = {target: made[name][:, i] for i, target in enumerate(targets)}
     return made
+
+  def online(
+    self, names: Sequence[str], lengths: Sequence[int] = (32, 64, 128), rows: int = 1
+  ) -> Online:
+    """What `predict` gives, compiled now and made for a few events at a time: see `Online`.
+
+    Args:
+      names: as in `predict`.
+      lengths: padded lengths; one program is compiled for each.
+      rows: most events of a call.
+    Raises: ValueError for another name, or without a length.
+    """
+    heads = {name: self._plain_head(name) for name in names}
+    targets = {
+      name: tuple(self._task("regression", name).targets)
+      for name in names
+      if name in self.of_kind("regression")
+    }
+    # Weights are constants of the programs: the compiler prepares them, and a call does not check
+    # hundreds of arguments.
+    variables = self._variables
+
+    def model(batch: Batch) -> dict[str, jax.Array]:
+      encoded = self._encode(variables, batch)
+      return {name: head(variables, encoded, batch) for name, head in heads.items()}
+
+    return Online(model, self.schema, targets, lengths, rows)
 
   def embed(self, batches: Batches) -> np.ndarray:
     """Mean of the encoder's tokens over the particles, (B, D) float32; 0 for an empty event."""

@@ -19,7 +19,9 @@ BOTH = MASK[:, :, None] & MASK[:, None, :]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-  monkeypatch.setattr(chunked, "CHUNK", 12)  # several chunks, the last one not full
+  # Several tiles of an event, several chunks of tiles, the last ones not full.
+  monkeypatch.setattr(chunked, "TILE", 4)
+  monkeypatch.setattr(chunked, "CHUNK", 3)
 
 
 @pytest.fixture(params=list(PAIR_KINDS))

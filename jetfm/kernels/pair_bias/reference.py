@@ -12,25 +12,29 @@ from jetfm.lorentz import PairMomenta, pair_momenta
 EPSILON = 1e-6
 
 
-def pair_bias(p4, weights, mask, hidden, kind: str, dtype, mlp=None) -> jax.Array:
-  """See `jetfm.kernels.pair_bias.api.pair_bias`; mlp(x, weights, dtype) may replace `pair_mlp`."""
+def pair_bias(p4, weights, mask, hidden, kind: str, dtype) -> jax.Array:
+  """See `jetfm.kernels.pair_bias.api.pair_bias`."""
   del mask  # padded particles are zero here, and their pairs cost nothing less
-  mlp = mlp or pair_mlp
   length, symmetric = p4.shape[1], PAIR_KINDS[kind].symmetric
   i, j = np.triu_indices(length) if symmetric else np.indices((length, length)).reshape(2, -1)
   momenta = pair_momenta(p4, PAIR_KINDS[kind].source)
   first = PairMomenta(*(x[:, i] for x in momenta))
   second = PairMomenta(*(x[:, j] for x in momenta))
   features = jnp.stack(features_of(first, second, kind), axis=-1)  # (B, P, F) of P pairs
-  bias = mlp(features, fold_standardisation(weights, kind), dtype)  # (B, P, H)
+  bias = pair_mlp(features, fold_standardisation(weights, kind), dtype)  # (B, P, H)
   if symmetric:
     bias = _unpack_triangle(bias, length)
   else:
     bias = bias.reshape(bias.shape[0], length, length, -1).transpose(0, 3, 1, 2)
+  return hide(bias, weights.hidden, hidden)
+
+
+def hide(bias, constant, hidden):
+  """The learned constant (H,) where either particle is hidden; bias (B, H, N, N)."""
   if hidden is None:
     return bias
   pair = (hidden[:, :, None] | hidden[:, None, :])[:, None]
-  return jnp.where(pair, jnp.asarray(weights.hidden, dtype)[:, None, None], bias)
+  return jnp.where(pair, jnp.asarray(constant, bias.dtype)[:, None, None], bias)
 
 
 def fold_standardisation(weights, kind: str):
