@@ -79,11 +79,11 @@ def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
   # Inside jit only so that the kernels are traced once, not in every layer.
   @functools.partial(jax.jit, static_argnums=0)
   def run_forward(options: Options, *arrays):
-    return split_over_events(functools.partial(forward, options=options), *arrays)
+    return (functools.partial(forward, options=options)(*arrays) if options.interpret else split_over_events(functools.partial(forward, options=options), *arrays))
 
   @functools.partial(jax.jit, static_argnums=0)
   def run_backward(options: Options, *arrays):
-    return split_over_events(functools.partial(backward, options=options), *arrays)
+    return (functools.partial(backward, options=options)(*arrays) if options.interpret else split_over_events(functools.partial(backward, options=options), *arrays))
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
   def attend(inputs: Inputs, options: Options):
