@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
@@ -62,7 +61,7 @@ class Slot(NamedTuple):
 def _forward(inputs: Inputs, *, options: Options) -> tuple[jax.Array, jax.Array]:
   """`run_forward` on arrays as the copy engine wants them; out is cut back, lse (B, H, N') not."""
   events, n, heads, width = inputs.q.shape
-  out, lse = _for_all_events(functools.partial(_run_forward, options))(_aligned(inputs, options))
+  out, lse = _run_forward(options, _aligned(inputs, options))
   return out[:, :n, :, :width], lse
 
 
@@ -163,8 +162,7 @@ def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
   out, d_out = (_extend(x, whole.q.shape) for x in (out, d_out.astype(inputs.q.dtype)))
   if running is not None:
     running = _extend(running, whole.bias.shape)
-  run = _for_all_events(functools.partial(_run_backward, options))
-  d_q, d_k, d_v, d_bias = run(whole, out, lse, d_out, running)
+  d_q, d_k, d_v, d_bias = _run_backward(options, whole, out, lse, d_out, running)
   return (
     d_q[:, :n, :, :width],
     d_k[:, :m, :, :width],
@@ -179,7 +177,6 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
   everything = (inputs, out, lse, d_out, running)
   in_place = running if running is not None or inputs.bias is None else jnp.zeros_like(inputs.bias)
   copies = 5 + (inputs.bias is not None) + (running is not None)
-  sums = plgpu.SMEM((tiles(n, SIDE) * SIDE, width), jnp.float32)
   of_a_step = 2 * SIDE * (5 * width + 2 * SIDE)
   room = SHARED_MEMORY - 4 * tiles(n, SIDE) * SIDE * width - 2 * SIDE * (SIDE + 2 * width)
   steps = min(tiles(n, SIDE) * tiles(m, SIDE), 2, max(room // of_a_step, 1))
@@ -205,21 +202,13 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
       "turned": _tile(SIDE, SIDE, inputs.q.dtype, tokens().transforms[1].swizzle),
       "d_k_tile": tokens(),
       "d_v_tile": tokens(),
-      "d_q_sums": sums,
+      "d_q_sums": _tile(SIDE, width, jnp.float32, min(4 * width, 128), tiles(n, SIDE)),
     },
     interpret=options.interpret,
   )
-  if in_place is None:
-    return *call(inputs, out, lse, d_out, None), None
-
-  def on_reference(refs):
-    d_bias, *results = refs
-    for ref, value in zip(results, call(inputs, out, lse, d_out, d_bias), strict=True):
-      ref[...] = value
-
-  blank = tuple(jnp.zeros(x.shape, x.dtype) for x in inputs[:3])
-  d_bias, *results = pl.run_state(on_reference)((in_place, *blank))
-  return *results, d_bias
+  reference = None if in_place is None else jax.new_ref(in_place, memory_space=plgpu.GMEM)
+  d_q, d_k, d_v = call(inputs, out, lse, d_out, reference)
+  return d_q, d_k, d_v, None if reference is None else jax.freeze(reference)
 
 
 def _backward_kernel(
@@ -255,7 +244,7 @@ def _backward_kernel(
 
   @pl.loop(jnp.int32(0), query_tiles)
   def clear(i):
-    d_q_sums[pl.ds(i * SIDE, SIDE)] = group.full((SIDE, width), 0.0, MATRIX)
+    d_q_sums[i] = group.full((SIDE, width), 0.0, MATRIX)
 
   def visit(j, i, carry):
     d_k, d_v = carry
@@ -296,8 +285,7 @@ def _backward_kernel(
     turned[...] = d_scores
     plgpu.commit_smem()
     d_k = d_k + group.product(turned, slot.q, turn_a=True)
-    sums = d_q_sums.at[queries]
-    d_q_sums[queries] = group.load(sums, MATRIX, optimized=False) + group.product(d_scores, slot.k)
+    d_q_sums[i] = group.load(d_q_sums.at[i], MATRIX) + group.product(d_scores, slot.k)
     plgpu.wait_smem_to_gmem(0, wait_read_only=True)  # the slot is free
     pl.when(step + steps < every)(functools.partial(fetch, step + steps))
     return d_k, d_v
@@ -324,8 +312,7 @@ def _backward_kernel(
   @pl.loop(jnp.int32(0), jnp.int32(tiles(inputs.q.shape[1], SIDE)))
   def queries_done(i):
     queries = pl.ds(i * SIDE, SIDE)
-    d_q = group.load(d_q_sums.at[queries], MATRIX, optimized=False)
-    wanted = jnp.where(i < query_tiles, jnp.float32(scale), jnp.float32(0))
+    d_q = group.load(d_q_sums.at[i], MATRIX)
     plgpu.wait_smem_to_gmem(0, wait_read_only=True)
     d_k_tile[...] = jnp.where(i < query_tiles, d_q * scale, 0.0).astype(dtype)
     plgpu.commit_smem()
@@ -334,7 +321,7 @@ def _backward_kernel(
   plgpu.wait_smem_to_gmem(0)
 
 
-_attend = attention_of(_forward, _backward)
+_attend = attention_of(_forward, _backward, ordered_interpreter=True)
 
 
 def pair_attention(q, k, v, bias, mask, rows, scale, share_bias=False, interpret=False):
@@ -375,7 +362,8 @@ def _columns(x, rows: int) -> jax.Array:
 
 def _tile(rows: int, columns: int, dtype, swizzle: int, count: int | None = None) -> Any:
   """Shared memory for `count` matrices, as the copy engine and the tensor cores want them."""
-  transforms = (plgpu.TilingTransform((8, swizzle // 2)), plgpu.SwizzleTransform(swizzle))
+  columns_of_8 = (8, swizzle // jnp.dtype(dtype).itemsize)
+  transforms = (plgpu.TilingTransform(columns_of_8), plgpu.SwizzleTransform(swizzle))
   shape = (rows, columns) if count is None else (count, rows, columns)
   return plgpu.SMEM(shape, dtype, transforms=transforms)
 
@@ -415,21 +403,3 @@ def _extend(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   if x.shape == shape:
     return x
   return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])
-
-
-def _for_all_events(function):
-  """function(*arrays), where vmap makes more events: a kernel for them is the same kernel."""
-  batched = custom_vmap(function)
-
-  @batched.def_vmap
-  def vmapped(axis_size, in_batched, *arrays):
-    def join(x, flag):
-      x = x if flag else jnp.broadcast_to(x, (axis_size, *x.shape))
-      return x.reshape(-1, *x.shape[2:])
-
-    joined = jax.tree.map(join, arrays, tuple(in_batched))
-    results = _for_all_events(function)(*joined)
-    split = jax.tree.map(lambda x: x.reshape(axis_size, -1, *x.shape[1:]), results)
-    return split, jax.tree.map(lambda _: True, results)
-
-  return batched
