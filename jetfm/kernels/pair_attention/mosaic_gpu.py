@@ -11,6 +11,7 @@ event's particles are not visited. Scores are in units of ln 2.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,8 @@ from jetfm.kernels.pallas import (
 
 SIDE = 64
 """Queries and keys of a tile: the least that a warpgroup multiplies."""
+STRIP = 16
+"""Rows of a tile are moved in multiples of it."""
 LOWEST = -1e30
 """A score without weight. Finite: the difference of two infinities is not a number."""
 NOBODY = 1e30
@@ -95,16 +98,24 @@ def _forward_kernel(
   group, factor = Warpgroup(options.interpret), options.scale * LOG2E
   event, tile, head = (jax.lax.axis_index(name) for name in ("event", "tile", "head"))
   queries = pl.ds(tile * SIDE, SIDE)
-  end = jnp.where(tile * SIDE < inputs.query_end[event], inputs.key_end[event], 0)
-  live = live_tiles(end, SIDE)
+  query_end, key_end = inputs.query_end[event], inputs.key_end[event]
+  live = live_tiles(jnp.where(tile * SIDE < query_end, key_end, 0), SIDE)
 
   def fetch(j):
-    keys, number = pl.ds(j * SIDE, SIDE), jax.lax.rem(j, jnp.int32(steps))
+    number = jax.lax.rem(j, jnp.int32(steps))
     slot, barrier = slots.at(number), arrived.at[number]
-    plgpu.copy_gmem_to_smem(inputs.k.at[event, keys, head], slot.k, barrier)
-    plgpu.copy_gmem_to_smem(inputs.v.at[event, keys, head], slot.v, barrier)
+
+    @_with_rows_of(j, key_end)
+    def of_keys(rows):
+      _fetch_rows(inputs.k.at[event, :, head], slot.k, j, rows, barrier)
+      _fetch_rows(inputs.v.at[event, :, head], slot.v, j, rows, barrier)
+
     if inputs.bias is not None:
-      plgpu.copy_gmem_to_smem(inputs.bias.at[event, head, queries, keys], slot.bias, barrier)
+
+      @_with_rows_of(tile, query_end)
+      def of_queries(rows):
+        keys = pl.ds(j * SIDE, SIDE)
+        _fetch_rows(inputs.bias.at[event, head, :, keys], slot.bias, tile, rows, barrier)
 
   @pl.when(live > 0)
   def start():
@@ -225,18 +236,24 @@ def _backward_kernel(
   def fetch(step):
     """Step `step` of all: tiles of keys one after the other, with all queries each."""
     j, i = jax.lax.div(step, query_tiles), jax.lax.rem(step, query_tiles)
-    queries, keys = pl.ds(i * SIDE, SIDE), pl.ds(j * SIDE, SIDE)
     number = jax.lax.rem(step, jnp.int32(steps))
     slot, barrier = slots.at(number), arrived.at[number]
-    plgpu.copy_gmem_to_smem(inputs.q.at[event, queries, head], slot.q, barrier)
-    plgpu.copy_gmem_to_smem(inputs.k.at[event, keys, head], slot.k, barrier)
-    plgpu.copy_gmem_to_smem(inputs.v.at[event, keys, head], slot.v, barrier)
-    plgpu.copy_gmem_to_smem(out_ref.at[event, queries, head], slot.out, barrier)
-    plgpu.copy_gmem_to_smem(d_out_ref.at[event, queries, head], slot.d_out, barrier)
-    if inputs.bias is not None:
-      plgpu.copy_gmem_to_smem(inputs.bias.at[event, head, queries, keys], slot.bias, barrier)
-    if add:
-      plgpu.copy_gmem_to_smem(d_bias_ref.at[event, head, queries, keys], slot.d_bias, barrier)
+
+    @_with_rows_of(j, key_end)
+    def of_keys(rows):
+      _fetch_rows(inputs.k.at[event, :, head], slot.k, j, rows, barrier)
+      _fetch_rows(inputs.v.at[event, :, head], slot.v, j, rows, barrier)
+
+    @_with_rows_of(i, query_end)
+    def of_queries(rows):
+      keys = pl.ds(j * SIDE, SIDE)
+      _fetch_rows(inputs.q.at[event, :, head], slot.q, i, rows, barrier)
+      _fetch_rows(out_ref.at[event, :, head], slot.out, i, rows, barrier)
+      _fetch_rows(d_out_ref.at[event, :, head], slot.d_out, i, rows, barrier)
+      if inputs.bias is not None:
+        _fetch_rows(inputs.bias.at[event, head, :, keys], slot.bias, i, rows, barrier)
+      if add:
+        _fetch_rows(d_bias_ref.at[event, head, :, keys], slot.d_bias, i, rows, barrier)
 
   every = query_tiles * key_tiles
   for step in range(steps):
@@ -279,7 +296,12 @@ def _backward_kernel(
     turned[...] = weights.astype(dtype)
     plgpu.commit_smem()
     if d_bias_ref is not None:
-      plgpu.copy_smem_to_gmem(slot.d_bias, d_bias_ref.at[event, head, queries, keys])
+
+      @_with_rows_of(i, query_end)
+      def store(rows):
+        place = d_bias_ref.at[event, head, pl.ds(i * SIDE, rows), keys]
+        plgpu.copy_smem_to_gmem(slot.d_bias.at[pl.ds(0, rows)], place)
+
     d_v = d_v + group.product(turned, slot.d_out, turn_a=True)
     d_scores = d_scores.astype(dtype)
     turned[...] = d_scores
@@ -350,6 +372,25 @@ def _clean(group: Warpgroup, ref, flags) -> jax.Array:
   return rows
 
 
+def _with_rows_of(tile, end) -> Callable[[Callable[[int], None]], None]:
+  """Calls a function with how many rows of a tile are to be moved, a multiple of `STRIP`.
+
+  Tiles with few particles are what most memory traffic would be for.
+  """
+
+  def call(function):
+    strips = live_tiles(jnp.minimum(end - tile * SIDE, SIDE), STRIP)
+    sizes = range(STRIP, SIDE + 1, STRIP)
+    jax.lax.switch(strips - 1, [functools.partial(function, size) for size in sizes])
+
+  return call
+
+
+def _fetch_rows(source, target, tile, rows: int, barrier) -> None:
+  source, target = source.at[pl.ds(tile * SIDE, rows)], target.at[pl.ds(0, rows)]
+  plgpu.copy_gmem_to_smem(source, target, barrier)
+
+
 def _rows(x, columns: int) -> jax.Array:
   """(R,) -> (R, columns)."""
   return jax.lax.broadcast_in_dim(x, (x.shape[0], columns), [0])
@@ -386,7 +427,7 @@ def _aligned(inputs: Inputs, options: Options) -> Inputs:
 
   Flags fill whole tiles.
   """
-  side = SIDE if options.interpret else 16  # the interpreter does not look beyond arrays
+  side = SIDE if options.interpret else STRIP  # the interpreter does not look beyond arrays
   (events, n, heads, width), m = inputs.q.shape, inputs.k.shape[1]
   n, m, width = tiles(n, side) * side, tiles(m, side) * side, padded(width)
   return inputs._replace(
