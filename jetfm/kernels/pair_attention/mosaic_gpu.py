@@ -132,14 +132,13 @@ def _forward_kernel(
     in_row, in_column = (
       group.load(flags, layout, optimized=False) for layout in (PER_ROW, PER_COLUMN)
     )
-    exists = _columns(in_column, SIDE) > 0
     plgpu.barrier_wait(arrived.at[number])
     _clean(group, slot.v, in_row)
     plgpu.commit_smem()
     scores = _scores(group, q_tile, slot, factor)
-    scores = jnp.where(exists, scores, LOWEST)
+    scores = jnp.where(_columns(in_column, SIDE) > 0, scores, LOWEST)
     higher = jnp.maximum(top, scores.max(axis=1))
-    weights = jnp.where(exists, jnp.exp2(scores - _rows(higher, SIDE)), 0.0)
+    weights = jnp.exp2(scores - _rows(higher, SIDE))
     shrink = jnp.exp2(top - higher)
     total = total * shrink + weights.sum(axis=1)
     new = group.product(weights.astype(inputs.v.dtype), slot.v)
@@ -148,7 +147,7 @@ def _forward_kernel(
     return higher, total, mixed
 
   nothing = (
-    group.full((SIDE,), LOWEST, PER_ROW),
+    group.full((SIDE,), 0.5 * LOWEST, PER_ROW),  # next to it, `LOWEST` has no weight
     group.full((SIDE,), 0.0, PER_ROW),
     group.full(q_tile.shape, 0.0, MATRIX),
   )
@@ -278,6 +277,7 @@ def _backward_kernel(
     both = (_columns(in_column, SIDE) > 0) & (_rows(wanted, SIDE) > 0)
     plgpu.barrier_wait(arrived.at[number])
     _clean(group, slot.k, in_row)
+    _clean(group, slot.v, in_row)
     _clean(group, slot.q, wanted)
     d_out = _clean(group, slot.d_out, wanted).astype(jnp.float32)
     plgpu.commit_smem()
@@ -286,8 +286,8 @@ def _backward_kernel(
     weights = jnp.where(both, jnp.exp2(scores - _rows(lse, SIDE)), 0.0)
     # The derivative of softmax: what a weight gains, less what the normalisation takes back.
     gain = group.product(slot.d_out, slot.v, turn_b=True)
-    common = (d_out * out).sum(axis=1)
-    d_scores = jnp.where(both, weights * (gain - _rows(common, SIDE)), 0.0)
+    common = jnp.where(wanted > 0, (d_out * out).sum(axis=1), 0.0)
+    d_scores = weights * (gain - _rows(common, SIDE))
     if d_bias_ref is not None:
       d_bias = d_scores
       if add:
