@@ -188,7 +188,7 @@ class Warpgroup(NamedTuple):
     return constant if self.interpret else mosaic_gpu.layout_cast(constant, layout)
 
   def product(self, a: Any, b: Any, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
-    """Float32 product of matrices, `turn`ed first: a in registers or shared memory, b in the latter.
+    """Float32 product of matrices, `turn`ed first; a may be in registers, b is in shared memory.
 
     What was stored to shared memory has to be committed before.
     """

@@ -62,14 +62,14 @@ class Slot(NamedTuple):
 
 
 def _forward(inputs: Inputs, *, options: Options) -> tuple[jax.Array, jax.Array]:
-  """`run_forward` on arrays as the copy engine wants them; out is cut back, lse (B, H, N') not."""
-  events, n, heads, width = inputs.q.shape
+  """out, and the log-sum-exp of the scores for whole tiles of queries."""
+  n, width = inputs.q.shape[1], inputs.q.shape[-1]
   out, lse = _run_forward(options, _aligned(inputs, options))
   return out[:, :n, :, :width], lse
 
 
 def _run_forward(options: Options, inputs: Inputs):
-  events, n, heads, width = inputs.q.shape
+  events, n, heads, _ = inputs.q.shape
   steps = min(tiles(inputs.k.shape[1], SIDE), 2)
   tokens = functools.partial(_tile_of_tokens, inputs)
   copies = 2 if inputs.bias is None else 3
@@ -167,7 +167,7 @@ def _forward_kernel(
 
 
 def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
-  (_, n, heads, width), m = inputs.q.shape, inputs.k.shape[1]
+  (_, n, _, width), m = inputs.q.shape, inputs.k.shape[1]
   whole = _aligned(inputs, options)
   out, d_out = (_extend(x, whole.q.shape) for x in (out, d_out.astype(inputs.q.dtype)))
   if running is not None:
@@ -191,9 +191,7 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
   room = SHARED_MEMORY - 4 * tiles(n, SIDE) * SIDE * width - 2 * SIDE * (SIDE + 2 * width)
   steps = min(tiles(n, SIDE) * tiles(m, SIDE), 2, max(room // of_a_step, 1))
   call = mosaic_gpu_call(
-    functools.partial(
-      _backward_kernel, options=options, steps=steps, add=running is not None
-    ),
+    functools.partial(_backward_kernel, options=options, steps=steps, add=running is not None),
     name="pair_attention_backward",
     grid={"event": events, "head": heads},
     out_type=tuple(result(x.shape, x.dtype, everything) for x in inputs[:3]),
