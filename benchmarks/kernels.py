@@ -38,7 +38,7 @@ HEADS, HEAD_WIDTH, LAYERS = 8, 16, 8
 WIDTHS = (4, 64, 64, 64, HEADS)
 IMPLEMENTATIONS = {
   "cpu": ("xla", "xla_chunked"),
-  "gpu": ("xla", "xla_chunked", "triton", "cudnn"),
+  "gpu": ("xla", "xla_chunked", "triton", "mosaic_gpu", "cudnn"),
   "tpu": ("xla", "xla_chunked", "tpu"),
 }
 EVENTS = {"cpu": 16, "gpu": 512, "tpu": 128}
@@ -86,8 +86,8 @@ def inputs(events: int, n: int, dtype: Any, padded: bool) -> dict[str, Any]:
 
 def operation(name: str, implementation: str, dtype: Any) -> tuple[Callable, tuple[str, ...], int]:
   """The function, the names of its arguments, and how many of them have gradients."""
-  # Only attention has this one.
-  of_bias = "triton" if implementation == "cudnn" else implementation
+  # Only attention has these.
+  of_bias = "triton" if implementation in ("cudnn", "mosaic_gpu") else implementation
 
   def attention(q, k, v, bias, lengths):
     return pair_attention(q, k, v, bias, lengths=lengths, implementation=implementation)

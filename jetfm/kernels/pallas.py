@@ -5,8 +5,9 @@ Pallas itself is imported where a kernel is called: `import jetfm` stays light.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,3 +118,99 @@ def tpu_call(
     compiler_params=tpu.CompilerParams(dimension_semantics=semantics),
     interpret=interpret,
   )
+
+
+def mosaic_gpu_call(
+  kernel: Callable[..., None],
+  *,
+  name: str,
+  grid: dict[str, int],
+  out_type: Any,
+  scratch: dict[str, Any],
+  interpret: bool = False,
+) -> Callable[..., Any]:
+  """A kernel for Hopper GPUs by Mosaic, whose interface in JAX still moves.
+
+  The kernel is kernel(*inputs, *results, **scratch) on references to global memory, run by one
+  warpgroup (128 threads) for every point of the grid, whose axes `jax.lax.axis_index` knows by
+  name. An input that is a reference itself is changed in place.
+  """
+  from jax.experimental import pallas as pl
+  from jax.experimental.pallas import mosaic_gpu
+
+  def body(*refs):
+    pl.run_scoped(functools.partial(kernel, *refs), **scratch)
+
+  return pl.kernel(
+    body,
+    out_type=out_type,
+    mesh=mosaic_gpu.Mesh(grid=tuple(grid.values()), grid_names=tuple(grid)),
+    compiler_params=mosaic_gpu.CompilerParams(
+      approx_math=True,
+      # JAX 0.11 changed the default. With all layouts written out, this one is in every version.
+      lowering_semantics=mosaic_gpu.LoweringSemantics.Lane,
+    ),
+    interpret=_mosaic_gpu_interpreter() if interpret else False,
+    name=name,
+  )
+
+
+def _mosaic_gpu_interpreter() -> Any:
+  # JAX 0.10 has no public name for it.
+  from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
+
+  return InterpretGPUParams()
+
+
+class Warpgroup(NamedTuple):
+  """What the threads of a Mosaic GPU kernel do together.
+
+  The interpreter of JAX 0.10 knows no layouts and no transposed references, that of 0.11 no
+  products with registers: with `interpret` there are plain arrays instead.
+  """
+
+  interpret: bool = False
+
+  def load(self, ref: Any, layout: Any, *, optimized: bool = True) -> jax.Array:
+    """An array in registers; `optimized` has to hold for shared memory only."""
+    from jax.experimental.pallas import mosaic_gpu
+
+    if self.interpret:
+      return ref[...]
+    index = ((),) if jax.__version_info__ < (0, 11) else ()
+    return mosaic_gpu.load(ref, *index, layout=layout, optimized=optimized)
+
+  def full(self, shape: tuple[int, ...], value: float, layout: Any) -> jax.Array:
+    """A float32 constant in registers."""
+    from jax.experimental.pallas import mosaic_gpu
+
+    constant = jnp.full(shape, value, jnp.float32)
+    return constant if self.interpret else mosaic_gpu.layout_cast(constant, layout)
+
+  def product(self, a: Any, b: Any, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
+    """Float32 product of matrices, `turn`ed first; a may be in registers, b is in shared memory.
+
+    What was stored to shared memory has to be committed before.
+    """
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import mosaic_gpu
+
+    if self.interpret:
+      a, b = (x if isinstance(x, jax.Array) else x[...] for x in (a, b))
+      a, b = (x.T if turn else x for x, turn in ((a, turn_a), (b, turn_b)))
+      return jnp.dot(a, b, preferred_element_type=jnp.float32)
+    a, b = (_transposed(x) if turn else x for x, turn in ((a, turn_a), (b, turn_b)))
+
+    def run(total):
+      mosaic_gpu.wgmma(total, a, b)
+      return total[...]
+
+    return pl.run_scoped(run, mosaic_gpu.ACC((a.shape[0], b.shape[1]), jnp.float32))
+
+
+def _transposed(ref: Any) -> Any:
+  from jax.experimental.pallas import mosaic_gpu
+
+  if jax.__version_info__ < (0, 11):
+    return mosaic_gpu.transpose_ref(ref, (1, 0))
+  return ref.transpose((1, 0))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
@@ -71,7 +72,14 @@ def split_over_events(
 
   @batched.def_vmap
   def vmapped(axis_size, in_batched, *leaves):
-    del axis_size
+    if all(of_events) and not summed:  # more events, for the same kernel
+      leaves = tuple(
+        jax.lax.collapse(x if flag else jnp.broadcast_to(x, (axis_size, *x.shape)), 0, 2)
+        for x, flag in zip(leaves, in_batched, strict=True)
+      )
+      values = batched(*leaves)
+      values = tuple(x.reshape(axis_size, -1, *x.shape[1:]) for x in values)
+      return values, tuple(True for _ in values)
     axes = [0 if flag else None for flag in in_batched]
     return jax.vmap(run, in_axes=axes)(*leaves), tuple(True for _ in results)
 

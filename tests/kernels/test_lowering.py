@@ -15,17 +15,18 @@ TARGETS = {
   "cuda": ("gpu", "NVIDIA H200", "__gpu$xla.gpu.triton"),
   "tpu": ("tpu", "TPU v5e", "tpu_custom_call"),
 }
+MOSAIC_GPU = "mosaic_gpu"
 Shape = jax.ShapeDtypeStruct
 
 
-def kernels_in(platform, function, *shapes) -> int:
+def kernels_in(platform, function, *shapes, call=None) -> int:
   """How many kernels the program has when it is lowered for a platform."""
-  name, kind, call = TARGETS[platform]
+  name, kind, usual_call = TARGETS[platform]
   device = AbstractDevice(device_kind=kind, num_cores=None, platform=name)
   mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
   with jax.sharding.use_abstract_mesh(mesh):
     lowered = jax.jit(function).trace(*shapes).lower(lowering_platforms=(platform,))
-  return lowered.as_text().count(f"@{call}")
+  return lowered.as_text().count(f"@{call or usual_call}")
 
 
 def attention_shapes(n, dtype, width=16):
@@ -60,6 +61,24 @@ def test_attention_without_bias_lowers(platform):
     return pair_attention(q, q, q, implementation=implementation).astype(jnp.float32).sum()
 
   assert kernels_in(platform, jax.value_and_grad(loss), q) == 2
+
+
+@pytest.mark.parametrize(
+  "n, width, dtype",
+  [(17, 8, "float16"), (48, 20, "bfloat16"), (128, 16, "bfloat16"), (512, 64, "bfloat16")],
+)
+def test_attention_by_mosaic_gpu_lowers(n, width, dtype):
+  shapes = attention_shapes(n, dtype, width)
+  assert kernels_in("cuda", two_layers("mosaic_gpu"), *shapes, call=MOSAIC_GPU) == 4
+
+
+def test_attention_without_bias_by_mosaic_gpu_lowers():
+  q, *_ = attention_shapes(64, jnp.bfloat16)
+
+  def loss(q):
+    return pair_attention(q, q, q, implementation="mosaic_gpu").astype(jnp.float32).sum()
+
+  assert kernels_in("cuda", jax.value_and_grad(loss), q, call=MOSAIC_GPU) == 2
 
 
 def bias_shapes(n, kind, widths):

@@ -18,6 +18,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla": Implementation(f"{_HERE}.reference", "pair_attention"),
   "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_attention"),
   "triton": Implementation(_TRITON, "pair_attention", {}, "gpu", 512, SINGLE, 64),
+  "mosaic_gpu": Implementation(f"{_HERE}.mosaic_gpu", "pair_attention", {}, "gpu", 512, HALF, 64),
   "cudnn": Implementation(f"{_HERE}.cudnn", "pair_attention", {}, "gpu", None, HALF, 128),
   "tpu": Implementation(_TPU, "pair_attention", {}, "tpu", 256, SINGLE, 32),
   "interpret": Implementation(

@@ -73,17 +73,24 @@ place, or None.
 """
 
 
-def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
-  """attend(q, k, v, bias, mask, rows, scale, share_bias, interpret=False) from two kernels."""
+def attention_of(
+  forward: Forward, backward: Backward, *, ordered_interpreter: bool = False
+) -> Callable[..., Any]:
+  """attend(q, k, v, bias, mask, rows, scale, share_bias, interpret=False) from two kernels.
+
+  ordered_interpreter: with `interpret`, kernels have side effects in an order, which can neither
+    be split over devices nor vmapped.
+  """
+
+  def run(kernel, options: Options, *arrays):
+    function = functools.partial(kernel, options=options)
+    if options.interpret and ordered_interpreter:
+      return function(*arrays)
+    return split_over_events(function, *arrays)
 
   # Inside jit only so that the kernels are traced once, not in every layer.
-  @functools.partial(jax.jit, static_argnums=0)
-  def run_forward(options: Options, *arrays):
-    return split_over_events(functools.partial(forward, options=options), *arrays)
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def run_backward(options: Options, *arrays):
-    return split_over_events(functools.partial(backward, options=options), *arrays)
+  run_forward = jax.jit(functools.partial(run, forward), static_argnums=0)
+  run_backward = jax.jit(functools.partial(run, backward), static_argnums=0)
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
   def attend(inputs: Inputs, options: Options):
@@ -101,10 +108,10 @@ def attention_of(forward: Forward, backward: Backward) -> Callable[..., Any]:
 
   attend.defvjp(attend_forward, attend_backward)
 
-  def run(q, k, v, bias, mask, rows, scale, share_bias, interpret=False):
+  def attend_to(q, k, v, bias, mask, rows, scale, share_bias, interpret=False):
     inputs = prepare(q, k, v, bias, mask, rows)
     results = attend(inputs, Options(float(scale), share_bias, interpret))
     out, *shared = results if share_bias else (results,)
     return (out.astype(v.dtype), *shared) if share_bias else out.astype(v.dtype)
 
-  return run
+  return attend_to
