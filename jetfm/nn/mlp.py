@@ -48,7 +48,9 @@ class Embed(nn.Module):
     before = None
     for layer, width in enumerate(self.widths):
       norm = LayerNorm(dtype=self.dtype, in_parts=True, name=f"norm_{layer}")
-      x, bias = Linear(width, self.dtype, apart=True, name=f"linear_{layer}")(norm(x, before=before))
+      x, bias = Linear(width, self.dtype, apart=True, name=f"linear_{layer}")(
+        norm(x, before=before)
+      )
       before = functools.partial(_activated, bias)
     return x if before is None else before(x)
 

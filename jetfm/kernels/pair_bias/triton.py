@@ -33,6 +33,7 @@ from jetfm.kernels.pallas import (
 )
 from jetfm.lorentz import PairMomenta
 
+
 class Tile(NamedTuple):
   """Pairs of `rows` particles with `columns` particles."""
 
