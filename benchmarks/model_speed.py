@@ -6,11 +6,11 @@ the medians of real jets per second. On a CPU both compute in float32 with two t
 is a GPU both use it, in bfloat16 unless asked otherwise (the peer by autocast). With `padded` every
 slot of every jet is filled, else multiplicities are those of real jets.
 
-The memory ratio is that of what the work takes. On a CPU: the most memory that the process had
-resident during one pass over the jets, after what compilation had freed was given back to the
-system, less what it had before the model was made, with its libraries imported and the jets read.
-On a GPU: the most bytes of the device that the process's own allocator had in use, jets included.
-`detail` also has the peak of each whole process, its compiler included.
+The memory ratio is that of what running takes, which is what grows with the batch. On a CPU: the
+most memory that the process had resident during some steps, less what it had before the first, with
+the model made and compiled; what a compiler has freed is given back to the system first. On a GPU:
+the most bytes of the device that the process's own allocator had in use, parameters and jets
+included. `detail` also has the peak of each whole process, with and without its compiler.
 
 The peers' environment is made on the first run, apart from ours; JETFM_PEER_PYTHON names another
 interpreter, which may be this one.

@@ -88,7 +88,7 @@ def main() -> None:
   arrays = group_batches(np.load(options.path), schema, lengths, options.batch_size)
   real = [int(sum(g.weight.sum() for g in groups)) for groups in arrays]
   batches = jax.device_put(arrays)
-  device, before = jax.devices()[0], side.resident()
+  device = jax.devices()[0]
 
   key = jax.random.key(0)
   views = {name: task.views(key, batches[0][0], True) for name, task in tasks.items()}
@@ -103,6 +103,7 @@ def main() -> None:
     latest = train.create(variables, optimizer, labels, key)
     weighted = [(task, 1.0) for task in tasks.values()]
     train_step = train.make_train_step(model, weighted, optimizer, labels)
+    train_step = train_step.lower(latest, batches[0]).compile()
     del variables
 
     def step(i: int) -> None:
@@ -111,7 +112,6 @@ def main() -> None:
 
   else:
 
-    @jax.jit
     def infer(variables, groups):
       return [
         model.head(
@@ -125,13 +125,17 @@ def main() -> None:
         for batch in groups
       ]
 
+    infer_step = jax.jit(infer).lower(variables, batches[0]).compile()
+
     def step(i: int) -> None:
       nonlocal latest
-      latest = infer(variables, batches[i])
+      latest = infer_step(variables, batches[i])
 
   def wait() -> None:
     jax.block_until_ready(latest)
 
+  side.give_back_free_memory()
+  before = side.resident()
   for i in range(2):
     step(i % len(batches))
     wait()

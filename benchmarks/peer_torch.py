@@ -42,7 +42,7 @@ def main() -> None:
 
   jets = np.load(options.path)
   data = {name: torch.from_numpy(jets[name]).to(device) for name in jets.files}
-  size, before = options.batch_size, side.resident()
+  size = options.batch_size
   batches = [
     {name: x[i : i + size].contiguous() for name, x in data.items()}
     for i in range(0, len(data["label"]) - size + 1, size)
@@ -70,7 +70,8 @@ def main() -> None:
   infer_step = torch.inference_mode()(outputs)
   step = train_step if train else infer_step
   wait = torch.cuda.synchronize if on_gpu else lambda: None
-  for i in range(max(WARM_UP * len(batches), 8)):  # weaver begins to trim after five
+  before = side.resident()
+  for i in range(WARM_UP * len(batches) if on_gpu else 8):  # weaver begins to trim after five
     step(i % len(batches))
   wait()
   if on_gpu:

@@ -20,6 +20,8 @@ from typing import Any
 ANSWER = "answer: "
 STEPS_AT_A_TIME = {"cpu": 1, "gpu": 32}
 """Steps between two looks at the clock, which wait for the device: a GPU must not run dry."""
+MEMORY_STEPS = 6
+"""Batches during which the most memory is looked for: the peer's are not all of one length."""
 _STATUS = pathlib.Path("/proc/self/status")
 _CLEAR = pathlib.Path("/proc/self/clear_refs")
 
@@ -70,7 +72,7 @@ def serve(
     wait: returns when all that was started is done.
     jets: real jets of each batch.
     device: 'cpu' or 'gpu'.
-    before: `resident` before the model was made.
+    before: `resident` before the model first ran, made and compiled.
     device_peak: most bytes of the device's memory in use, on a GPU.
   """
   count, compiling = len(jets), peak_resident()
@@ -91,7 +93,7 @@ def serve(
   def memory() -> dict[str, int]:
     give_back_free_memory()
     forget_peak()
-    for i in range(count):
+    for i in range(min(count, MEMORY_STEPS)):
       step(i)
       wait()
     host = peak_resident()
