@@ -2,8 +2,8 @@
 
 import os
 
-# Most of the suite's time is compilation. Read when JAX starts, here and in subprocesses. On CPUs the
-# newer emitters of fused loops take four times as long to compile a gradient as the older ones.
+# Most of the suite's time is compilation. Read when JAX starts, here and in subprocesses. The newer
+# emitters of fused loops take three to four times as long for a gradient as the older ones.
 os.environ.setdefault(
   "XLA_FLAGS",
   "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
