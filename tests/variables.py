@@ -13,7 +13,7 @@ def initial(init: Callable[..., Any], *args: Any, seed: int = 0) -> dict[str, An
   """What init(*args) returns, but for the parameters' random numbers: those are NumPy's, float32.
 
   As Linen has them: kernels of variance one over the inputs, biases 0, scales 1; what is learned
-  beside these (tokens, queries, codes) is of order one tenth. Constants are those of `init`.
+  beside these (tokens, queries, codes) is of order one. Constants are those of `init`.
   """
   shapes = None
 
@@ -33,7 +33,8 @@ def initial(init: Callable[..., Any], *args: Any, seed: int = 0) -> dict[str, An
     if "bias" in name or name == "hidden":
       return np.zeros(shape, np.float32)
     noise = rng.normal(size=shape).astype(np.float32)
-    return noise / shape[0] ** 0.5 if "kernel" in name else 0.1 * noise
+    inputs = {"kernel": shape[:1], "weight": shape[1:]}.get(name.split("_")[0], ())
+    return noise / np.float32(np.prod(inputs) ** 0.5)
 
   params = jax.tree_util.tree_map_with_path(fill, shapes, is_leaf=lambda x: isinstance(x, tuple))
   return {"params": params, **constants}

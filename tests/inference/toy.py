@@ -74,9 +74,7 @@ def save_checkpoint(folder, tasks, seed=0):
   views = {name: task.views(key, events, False) for name, task in made.items()}
   fresh = initial(model.init, key, views)
   rng = np.random.default_rng(seed)
-  noise = jax.tree.map(
-    lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), fresh["params"]
-  )
+  noise = jax.tree.map(lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), fresh["params"])
   variables = fresh | {"params": jax.tree.map(np.add, fresh["params"], noise)}
   labels = train.label(variables["params"], train.make_strategy("full", ENCODER["depth"]))
   state = train.create(variables, optax.sgd(0.1), labels, key)
