@@ -13,6 +13,7 @@ from jetfm.data.ingest import ingest
 from jetfm.data.manifest import Manifest
 from jetfm.data.plan import Settings
 from tests.jets import write_files
+from tests.variables import initial
 
 ENCODER = {"kind": "part", "width": 8, "depth": 1, "heads": 2, "embed_widths": [8], "pair": None}
 
@@ -36,7 +37,7 @@ def checkpoint(dataset, tmp_path_factory):
   (task,) = tasks.values()
   view = inference.groups.filler(schema, 1, 16)
   key = jax.random.key(0)
-  variables = jax.jit(model.init)(key, {task.name: task.views(key, view, False)})
+  variables = initial(model.init, key, {task.name: task.views(key, view, False)})
   labels = train.label(variables["params"], train.make_strategy("full", 1))
   checkpoints = train.Checkpoints(folder, {"model": description}, optimizer=False)
   checkpoints.save(train.create(variables, optax.sgd(0.1), labels, key), {"finished": True})

@@ -9,6 +9,7 @@ from jetfm import inference, train
 from jetfm.models.foundation import named_key
 from jetfm.tasks.hiding import hidden_measurements
 from tests.jpsi import event_schema, make_events
+from tests.variables import initial
 
 ENCODER = {
   "kind": "clear",
@@ -29,7 +30,7 @@ def predictor(tmp_path_factory):
   model, tasks, _ = train.build_model(description)
   key = jax.random.key(0)
   views = {name: task.views(key, make_events([4], 6), False) for name, task in tasks.items()}
-  variables = jax.jit(model.init)(key, views)
+  variables = initial(model.init, key, views)
   labels = train.label(variables["params"], train.make_strategy("full", 1))
   checkpoints = train.Checkpoints(folder, {"model": description}, optimizer=False)
   checkpoints.save(train.create(variables, optax.sgd(0.1), labels, key), {"finished": True})

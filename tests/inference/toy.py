@@ -9,6 +9,7 @@ import optax
 from jetfm import train
 from jetfm.data.jet_schema import jet_schema
 from jetfm.typing import Batch
+from tests.variables import initial
 
 TARGETS = {"mass": (80.0, 40.0), "seed_mass": (300.0, 200.0), "gen_mass": (80.0, 40.0)}
 SCHEMA = jet_schema("full", classes=("QCD", "Tbqq", "Tbl")).fitted(TARGETS)
@@ -71,12 +72,9 @@ def save_checkpoint(folder, tasks, seed=0):
   model, made, _ = train.build_model(description)
   events, key = make_events([4], 6), jax.random.key(seed)
   views = {name: task.views(key, events, False) for name, task in made.items()}
-  shapes = jax.eval_shape(model.init, key, views)
-  fresh = jax.jit(model.init)(key, views)
+  fresh = initial(model.init, key, views)
   rng = np.random.default_rng(seed)
-  noise = jax.tree.map(
-    lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), shapes["params"]
-  )
+  noise = jax.tree.map(lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), fresh["params"])
   variables = fresh | {"params": jax.tree.map(np.add, fresh["params"], noise)}
   labels = train.label(variables["params"], train.make_strategy("full", ENCODER["depth"]))
   state = train.create(variables, optax.sgd(0.1), labels, key)

@@ -113,6 +113,7 @@ def bias_loss(implementation, kind, dtype):
     (128, "part", (64, 64, 64)),
     (128, "lorentz_part", (64, 64, 64)),
     (100, "invariant", (24,)),
+    (64, "event", (32, 32)),
     (40, "part", ()),
   ],
 )
@@ -122,13 +123,25 @@ def test_bias_lowers(platform, dtype, n, kind, widths):
   assert kernels_in(platform, bias_loss(implementation, kind, dtype), *shapes) == 2
 
 
+def test_the_most_particles_lower():
+  shapes = attention_shapes(512, jnp.bfloat16, 64)
+  assert kernels_in("cuda", two_layers("triton"), *shapes) == 4
+  for platform, name in (("cuda", "triton"), ("tpu", "tpu")):
+    loss = bias_loss(name, "part", jnp.bfloat16)
+    assert kernels_in(platform, loss, *bias_shapes(512, "part", (64,))) == 2
+
+
 @pytest.mark.parametrize("platform", TARGETS)
 def test_none_takes_the_kernel_of_the_platform_where_it_can(platform):
   attention, shapes = two_layers(None), attention_shapes(64, jnp.float32)
   assert kernels_in(platform, attention, *shapes) == 4
   assert kernels_in(platform, attention, *attention_shapes(32, jnp.float32)) == 0
   assert kernels_in(platform, attention, *attention_shapes(600, jnp.float32)) == 0
-  assert kernels_in(platform, bias_loss(None, "part", None), *bias_shapes(64, "part", (64,))) == 2
+  assert kernels_in(platform, attention, *attention_shapes(64, jnp.float32, 72)) == 0
+  bias = bias_loss(None, "part", None)
+  assert kernels_in(platform, bias, *bias_shapes(64, "part", (64,))) == 2
+  for n, widths in ((32, (64,)), (600, (8,)), (64, (136,))):
+    assert kernels_in(platform, bias, *bias_shapes(n, "part", widths)) == 0
   # The same trace lowers for another machine, without kernels.
   name, kind, call = TARGETS[platform]
   device = AbstractDevice(device_kind=kind, num_cores=None, platform=name)

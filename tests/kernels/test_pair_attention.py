@@ -7,6 +7,7 @@ import pytest
 
 from jetfm.kernels import pair_attention
 from jetfm.kernels.pair_attention import chunked, reference
+from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS
 from tests.kernels.conftest import assert_close
 
 B, N, H, K = 4, 6, 2, 8
@@ -191,6 +192,15 @@ def test_attention_between_sets_and_without_bias(x64, kernel):
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v)
 
   assert_close(run(kernel), run("xla"), 1e-12)
+
+
+def test_widest_heads(kernel):
+  """One head, as wide as the implementation takes."""
+  rng = np.random.default_rng(0)
+  q, k, v = rng.normal(size=(3, 2, 9, 1, IMPLEMENTATIONS[kernel].width)).astype(np.float32)
+  bias = rng.normal(size=(2, 1, 9, 9)).astype(np.float32)
+  ours, plain = (pair_attention(q, k, v, bias, implementation=x) for x in (kernel, "xla"))
+  np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
 
 
 def deep(q, k, v, bias, name, layers=8, share=True):

@@ -12,6 +12,7 @@ from jetfm.models import ParT
 from jetfm.models.foundation import FoundationModel
 from jetfm.tasks import make_task
 from jetfm.typing import Batch
+from tests.variables import initial
 
 CONSTANTS = {"mass": (80.0, 40.0), "seed_mass": (300.0, 200.0), "gen_mass": (80.0, 40.0)}
 
@@ -91,7 +92,7 @@ class TinyRun:
     def init(key, batch):
       return self.model.init(key, {task.name: task.views(key, batch, True)})
 
-    self.variables = jax.jit(init)(jax.random.key(1), batch)
+    self.variables = initial(init, jax.random.key(1), batch)
 
   def outputs(self, params, key, batch):
     """Predictions and views of one length group."""

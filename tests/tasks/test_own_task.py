@@ -17,6 +17,7 @@ from jetfm.train.checkpoint import Checkpoints
 from jetfm.train.finetune import label, make_strategy, trained_labels
 from jetfm.train.optim import Optimizer, make_optimizer
 from jetfm.train.step import make_train_step
+from tests.variables import initial
 
 HERE = f"{__name__}:Multiplicity"
 ENCODER = {"kind": "part", "width": 8, "depth": 1, "heads": 2, "embed_widths": (8,), "pair": None}
@@ -82,7 +83,7 @@ def test_two_tasks_of_one_kind_train_side_by_side_and_come_back(jets, schema, tm
   ]
   batch, key = jets([2, 5], 8), jax.random.key(0)
   views = {name: task.views(key, batch, True) for name, task in made.items()}
-  variables = jax.jit(model.init)(key, views)
+  variables = initial(model.init, key, views)
   strategy = make_strategy("full", 1)
   labels = label(variables["params"], strategy)
   optimizer = make_optimizer(Optimizer(), 10, trained_labels(labels), strategy.rates)
