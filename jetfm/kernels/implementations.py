@@ -87,6 +87,12 @@ def target_platform() -> str:
   return jax.default_backend() if device is None else device.platform
 
 
+def target_device_kind() -> str:
+  """What the device is called, such as 'NVIDIA H100 80GB HBM3'."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.devices()[0].device_kind if device is None else device.device_kind
+
+
 def by_platform(
   default: Implementation,
   kernels: Mapping[str, Implementation],

@@ -125,34 +125,58 @@ def mosaic_gpu_call(
   *,
   name: str,
   grid: dict[str, int],
-  out_type: Any,
+  out_shape: tuple[Any, ...],
   scratch: dict[str, Any],
+  aliases: dict[int, int] | None = None,
   interpret: bool = False,
 ) -> Callable[..., Any]:
   """A kernel for Hopper GPUs by Mosaic, whose interface in JAX still moves.
 
   The kernel is kernel(*inputs, *results, **scratch) on references to global memory, run by one
   warpgroup (128 threads) for every point of the grid, whose axes `jax.lax.axis_index` knows by
-  name. An input that is a reference itself is changed in place.
+  name. A result may be the `aliases` of an input: it has its contents at first, and the kernel
+  gets None for that input. With aliases, shard_map needs check_vma=False.
   """
   from jax.experimental import pallas as pl
   from jax.experimental.pallas import mosaic_gpu
 
-  def body(*refs):
-    pl.run_scoped(functools.partial(kernel, *refs), **scratch)
+  aliases = aliases or {}
+  fresh = [number for number in range(len(out_shape)) if number not in aliases.values()]
 
-  return pl.kernel(
-    body,
-    out_type=out_type,
-    mesh=mosaic_gpu.Mesh(grid=tuple(grid.values()), grid_names=tuple(grid)),
-    compiler_params=mosaic_gpu.CompilerParams(
-      approx_math=True,
-      # JAX 0.11 changed the default. With all layouts written out, this one is in every version.
-      lowering_semantics=mosaic_gpu.LoweringSemantics.Lane,
-    ),
-    interpret=_mosaic_gpu_interpreter() if interpret else False,
-    name=name,
-  )
+  def call(*inputs):
+    leaves, tree = jax.tree.flatten(inputs)
+    kept = [number for number in range(len(leaves)) if number not in aliases]
+    # Since JAX 0.11 Mosaic takes no pallas_call, and what it takes has references for aliases.
+    changed = {
+      output: jax.new_ref(leaves[number], memory_space=mosaic_gpu.GMEM)
+      for number, output in aliases.items()
+    }
+
+    def body(*refs):
+      of_changed, of_inputs = refs[: len(changed)], refs[len(changed) : -len(fresh)]
+      given = dict(zip(kept, of_inputs, strict=True))
+      results = dict(zip((*changed, *fresh), (*of_changed, *refs[-len(fresh) :]), strict=True))
+      arguments = jax.tree.unflatten(tree, [given.get(number) for number in range(len(leaves))])
+      arguments += tuple(results[number] for number in range(len(results)))
+      pl.run_scoped(functools.partial(kernel, *arguments), **scratch)
+
+    values = pl.kernel(
+      body,
+      out_type=tuple(out_shape[number] for number in fresh),
+      mesh=mosaic_gpu.Mesh(grid=tuple(grid.values()), grid_names=tuple(grid)),
+      compiler_params=mosaic_gpu.CompilerParams(
+        approx_math=True,
+        # JAX 0.11 changed the default. With all layouts written out, this is in every version.
+        lowering_semantics=mosaic_gpu.LoweringSemantics.Lane,
+      ),
+      interpret=_mosaic_gpu_interpreter() if interpret else False,
+      name=name,
+    )(*changed.values(), *(leaves[number] for number in kept))
+    results = dict(zip(fresh, values, strict=True))
+    results |= {number: jax.freeze(ref) for number, ref in changed.items()}
+    return tuple(results[number] for number in range(len(results)))
+
+  return call
 
 
 def _mosaic_gpu_interpreter() -> Any:

@@ -81,6 +81,38 @@ def test_attention_without_bias_by_mosaic_gpu_lowers():
   assert kernels_in("cuda", jax.value_and_grad(loss), q, call=MOSAIC_GPU) == 2
 
 
+TRANSFORMATIONS = {
+  "checkpoint": lambda loss: jax.grad(jax.checkpoint(loss)),
+  "vmap": lambda loss: jax.vmap(jax.grad(loss)),
+  "shard_map": lambda loss: (
+    lambda *arrays: jax.shard_map(
+      jax.grad(loss),
+      in_specs=jax.sharding.PartitionSpec("data"),
+      out_specs=jax.sharding.PartitionSpec("data"),
+      check_vma=False,  # Mosaic GPU cannot change in place what it keeps track of
+    )(*arrays)
+  ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_transformed_attention_by_mosaic_gpu_lowers(name):
+  def loss(q, k, v, bias):
+    x, bias = pair_attention(q, k, v, bias, share_bias=True, implementation="mosaic_gpu")
+    return pair_attention(x, k, v, bias, implementation="mosaic_gpu").astype(jnp.float32).sum()
+
+  *shapes, _ = attention_shapes(64, jnp.bfloat16)
+  if name == "vmap":
+    shapes = [Shape((3, *x.shape), x.dtype) for x in shapes]
+  assert kernels_in("cuda", TRANSFORMATIONS[name](loss), *shapes, call=MOSAIC_GPU) == 4
+
+
+def test_mosaic_gpu_knows_its_gpus(monkeypatch):
+  monkeypatch.setitem(TARGETS, "cuda", ("gpu", "NVIDIA A100", ""))
+  with pytest.raises(NotImplementedError, match=r"runs on Hopper GPUs.* got NVIDIA A100"):
+    kernels_in("cuda", two_layers("mosaic_gpu"), *attention_shapes(64, jnp.bfloat16))
+
+
 def bias_shapes(n, kind, widths):
   sizes = (len(PAIR_KINDS[kind].mean), *widths, H)
   f32 = jnp.float32

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jetfm.kernels.implementations import HALF
+from jetfm.kernels.implementations import HALF, target_device_kind
 from jetfm.kernels.pair_attention.gradient import Inputs, Options, attention_of
 from jetfm.kernels.pallas import (
   LOG2E,
@@ -31,6 +31,8 @@ from jetfm.kernels.pallas import (
   tiles,
 )
 
+HOPPER = ("H100", "H200", "H800", "H20", "GH200")
+"""In the names of the devices whose warpgroups multiply from shared memory, as no others do."""
 SIDE = 64
 """Queries and keys of a tile: the least that a warpgroup multiplies."""
 STRIP = 16
@@ -77,7 +79,7 @@ def _run_forward(options: Options, inputs: Inputs):
     functools.partial(_forward_kernel, options=options, steps=steps),
     name="pair_attention_forward",
     grid={"event": events, "tile": tiles(n, SIDE), "head": heads},
-    out_type=(
+    out_shape=(
       result(inputs.q.shape, inputs.q.dtype, inputs),
       result((events, heads, tiles(n, SIDE) * SIDE), jnp.float32, inputs),
     ),
@@ -184,8 +186,8 @@ def _backward(inputs: Inputs, out, lse, d_out, running, *, options: Options):
 def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
   (events, n, heads, width), m = inputs.q.shape, inputs.k.shape[1]
   tokens = functools.partial(_tile_of_tokens, inputs)
-  everything = (inputs, out, lse, d_out, running)
-  in_place = running if running is not None or inputs.bias is None else jnp.zeros_like(inputs.bias)
+  start = running if running is not None or inputs.bias is None else jnp.zeros_like(inputs.bias)
+  everything = (inputs, out, lse, d_out, start)
   copies = 5 + (inputs.bias is not None) + (running is not None)
   of_a_step = 2 * SIDE * (5 * width + 2 * SIDE)
   room = SHARED_MEMORY - 4 * tiles(n, SIDE) * SIDE * width - 2 * SIDE * (SIDE + 2 * width)
@@ -194,7 +196,9 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
     functools.partial(_backward_kernel, options=options, steps=steps, add=running is not None),
     name="pair_attention_backward",
     grid={"event": events, "head": heads},
-    out_type=tuple(result(x.shape, x.dtype, everything) for x in inputs[:3]),
+    out_shape=tuple(
+      result(x.shape, x.dtype, everything) for x in (*inputs[:3], start) if x is not None
+    ),
     scratch={
       "slots": Slot(
         q=tokens(steps),
@@ -212,15 +216,15 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
       "d_v_tile": tokens(),
       "d_q_sums": _tile(SIDE, width, jnp.float32, min(4 * width, 128), tiles(n, SIDE)),
     },
+    aliases={} if start is None else {len(jax.tree.leaves(everything)) - 1: 3},
     interpret=options.interpret,
   )
-  reference = None if in_place is None else jax.new_ref(in_place, memory_space=plgpu.GMEM)
-  d_q, d_k, d_v = call(inputs, out, lse, d_out, reference)
-  return d_q, d_k, d_v, None if reference is None else jax.freeze(reference)
+  results = call(*everything)
+  return results if start is not None else (*results, None)
 
 
 def _backward_kernel(
-  inputs, out_ref, lse_ref, d_out_ref, d_bias_ref, d_q_ref, d_k_ref, d_v_ref,
+  inputs, out_ref, lse_ref, d_out_ref, _, d_q_ref, d_k_ref, d_v_ref, d_bias_ref=None,
   *, slots, arrived, turned, d_k_tile, d_v_tile, d_q_sums, options, steps, add,
 ):  # fmt: skip
   group, scale = Warpgroup(options.interpret), options.scale
@@ -346,6 +350,11 @@ _attend = attention_of(_forward, _backward, ordered_interpreter=True)
 
 def pair_attention(q, k, v, bias, mask, rows, scale, share_bias=False, interpret=False):
   """See `jetfm.kernels.pair_attention.api.pair_attention`."""
+  kind = "" if interpret else target_device_kind()
+  if not interpret and not any(name in kind for name in HOPPER):
+    raise NotImplementedError(
+      f"pair_attention: 'mosaic_gpu' runs on Hopper GPUs ({', '.join(HOPPER)}), got {kind}"
+    )
   if bias is not None and jnp.dtype(bias.dtype).name not in HALF:
     raise NotImplementedError(
       f"pair_attention: 'mosaic_gpu' takes a bias of {' or '.join(HALF)}, got {bias.dtype}. "
