@@ -110,12 +110,14 @@ def get_config(variant="base"):
     steps=long,
     init_from="",
     augment=rotations,
+    rate=3e-3 if tiny else 1e-3,
   )
   stage.pretrain_views = _stage(
     tiny,
     {"masked_features": features, "view_contrastive": {**views, "weight": 0.5}},
     steps=long,
     init_from="",
+    rate=3e-3 if tiny else 1e-3,
   )
   for layers in (1, 2, 3):
     head = {"widths": (width,) * (layers - 1)}
