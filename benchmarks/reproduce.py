@@ -2,7 +2,7 @@
 
   python -m benchmarks.reproduce --table=clear [--data=DATASET] [--out=FOLDER] [--variant=tiny]
       [--events=60000] [--seeds=3] [--rows=ROWS] [--processes=1] [--budget=SECONDS]
-      [LAUNCH.TRAIN-ARGUMENTS]
+      [--results=FILE.json] [LAUNCH.TRAIN-ARGUMENTS]
 
 Without --data so many events of training are generated and ingested, 10,000 to choose checkpoints
 with and 30,000 to test with. A cell is one strategy and one seed: a
@@ -47,6 +47,7 @@ from benchmarks.clear_cells import (
   programs,
   work,
 )
+from benchmarks.result_file import write_result
 from jetfm.data import DataError
 from jetfm.evals.published import CLEAR_STRATEGIES
 
@@ -205,11 +206,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--table", choices=("clear",), required=True)
   parser.add_argument("--data", type=pathlib.Path, help="data set of launch.ingest, inputs bes")
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/reproduce_clear"))
-  parser.add_argument("--variant", choices=("tiny", "base"), default="tiny")
+  parser.add_argument("--variant", choices=("tiny", "short", "base"), default="tiny")
   parser.add_argument("--events", type=int, default=60_000, help="of training, without --data")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--processes", type=int, default=1, help="cells made at the same time")
   parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
+  parser.add_argument("--results", type=pathlib.Path, help="file for tables, cells, machine")
   parser.add_argument("--budget", type=float, default=float("inf"), help="seconds")
   options, further = parser.parse_known_args(argv)
   if unknown := [word for word in further if not word.startswith("--config.")]:
@@ -244,6 +246,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   rows = show(done)
   print(json.dumps(rows))
+  if options.results:
+    numbers = {cell.name: values for cell, values in done.items()}
+    write_result(
+      options.results,
+      "benchmarks.reproduce",
+      sys.argv[1:] if argv is None else argv,
+      rows,
+      seeds=list(range(options.seeds)),
+      cells=numbers,
+    )
   complete = len(done) == len(wanted)
   return 0 if complete and all(row["holds"] is not False for row in rows) else 1
 
