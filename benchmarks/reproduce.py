@@ -1,6 +1,6 @@
 """The published table of CLEAR: every way of fine-tuning, and what pretraining saves in labels.
 
-  python -m benchmarks.reproduce --table=clear [--data=DATASET] [--out=FOLDER] [--variant=tiny]
+  python -m benchmarks.reproduce --table=clear [--data=DATASET] [--out=FOLDER] [--variant=cpu]
       [--events=60000] [--seeds=3] [--rows=ROWS] [--processes=1] [--budget=SECONDS]
       [--results=FILE.json] [LAUNCH.TRAIN-ARGUMENTS]
 
@@ -12,7 +12,7 @@ on all events without labels (stage pretrain_views; the stage pretrain of the ot
 by all labels), with learning rates that fall block by block, and from scratch, at the full rate.
 Cells are kept in FOLDER: the same command goes on where it was ended, also in the middle of a
 training. --rows=labels,knn,... are the rows that are worked on, and what they start from;
---processes=2 makes so many cells at a time: a training of `tiny` keeps one core busy. When --budget
+--processes=2 makes so many cells at a time: a training of `cpu` keeps one core busy. When --budget
 is spent, what is finished is shown. Further arguments go to every launch.train, such as
 --config.stage.pretrain.steps=5000; another FOLDER is needed for other settings.
 
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--table", choices=("clear",), required=True)
   parser.add_argument("--data", type=pathlib.Path, help="data set of launch.ingest, inputs bes")
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/reproduce_clear"))
-  parser.add_argument("--variant", choices=("tiny", "short", "base"), default="tiny")
+  parser.add_argument("--variant", choices=("tiny", "cpu", "short", "base"), default="cpu")
   parser.add_argument("--events", type=int, default=60_000, help="of training, without --data")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--processes", type=int, default=1, help="cells made at the same time")
