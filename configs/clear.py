@@ -4,7 +4,9 @@
       --config.data.directory=datasets/jpsi
 
 Variants: `base` (D 128, 8 heads, 6 self-attention and 2 class-attention blocks, about 1.9 M
-parameters); `tiny` runs in minutes on a laptop. One stage alone, from another run's encoder:
+parameters); `short` the same with a schedule of minutes on one H100; `tiny`, of 60,000 parameters,
+runs in minutes on a laptop; `cpu` trains the same longer, for the table of `benchmarks.reproduce`.
+One stage alone, from another run's encoder:
 
   python -m launch.train --config=configs/clear.py:base --workdir=runs/probe \\
       --config.data.directory=datasets/jpsi --config.stages=probe_2 \\
@@ -31,13 +33,14 @@ encoder.pair 'event' or None; encoder.combine 'concatenate' or 'sum'.
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("base", "tiny")
+VARIANTS = ("base", "short", "cpu", "tiny")
 
 
 def get_config(variant="base"):
   if variant not in VARIANTS:
     raise ValueError(f"no variant '{variant}'; there are {', '.join(VARIANTS)}")
-  tiny = variant == "tiny"
+  tiny, short = variant in ("cpu", "tiny"), variant == "short"
+  batch = {"base": 1024, "short": 4096, "cpu": 256, "tiny": 256}[variant]
   config = ConfigDict()
   config.workdir = ""
   config.seed = 0
@@ -56,11 +59,12 @@ def get_config(variant="base"):
     {
       "directory": "",
       "inputs": "bes",
-      "lengths": (8, 24) if tiny else (4, 6, 8, 12, 16, 24),
-      "batch_size": 128 if tiny else 1024,
-      "eval_batch_size": 128 if tiny else 1024,
+      # A compiled step for every length: where training is short, compiling takes longer.
+      "lengths": (8, 16) if tiny else (8, 24) if short else (4, 6, 8, 12, 16, 24),
+      "batch_size": batch,
+      "eval_batch_size": batch,
       "train_events": 0,
-      "eval_events": 2_000 if tiny else 100_000,
+      "eval_events": {"base": 100_000, "short": 10_000}.get(variant, 2_000),
       "lanes": 4,
       "workers": 0 if tiny else 2,
     }
@@ -100,55 +104,60 @@ def get_config(variant="base"):
     "smoothing": 0.0,
     "head_options": {"widths": (width,), "dropout": 0.0 if tiny else 0.1},
   }
-  long, short = (1_500, 1_000) if tiny else (200_000, 50_000)
+  pretraining, tuning = {
+    "base": (200_000, 50_000),
+    "short": (3_000, 1_000),
+    "cpu": (2_500, 1_500),
+    "tiny": (1_200, 500),
+  }[variant]
   rotations = ("rotate_phi", "flip_eta")
 
   stage = config.stage = ConfigDict()
   stage.pretrain = _stage(
-    tiny,
+    variant,
     {"masked_features": features, "supervised_contrastive": {**classes, "weight": 0.5}},
-    steps=long,
+    steps=pretraining,
     init_from="",
     augment=rotations,
   )
   stage.pretrain_views = _stage(
-    tiny,
+    variant,
     {"masked_features": features, "view_contrastive": {**views, "weight": 0.5}},
-    steps=long,
+    steps=pretraining,
     init_from="",
   )
   for layers in (1, 2, 3):
     head = {"widths": (width,) * (layers - 1)}
     stage[f"probe_{layers}"] = _stage(
-      tiny, {"classification": {"smoothing": 0.0, "head_options": head}}, short, "frozen"
+      variant, {"classification": {"smoothing": 0.0, "head_options": head}}, tuning, "frozen"
     )
-  stage.class_attention = _stage(tiny, {"classification": tagging}, short, "class_attention")
-  stage.differential = _stage(tiny, {"classification": tagging}, short, "differential")
+  stage.class_attention = _stage(variant, {"classification": tagging}, tuning, "class_attention")
+  stage.differential = _stage(variant, {"classification": tagging}, tuning, "differential")
   stage.multi_task = _stage(
-    tiny,
+    variant,
     {
       "classification": tagging,
       "masked_features": {**features, "weight": 0.2},
       "supervised_contrastive": {**classes, "weight": 0.2},
     },
-    steps=short,
+    steps=tuning,
     strategy="differential",
     balance="uncertainty",
   )
   stage.two_stage = _stage(
-    tiny,
+    variant,
     {"classification": tagging},
-    steps=short // 2,
+    steps=tuning // 2,
     init_from="class_attention",
     rename=(("(.*)", r"\1"),),
     fresh=(),
-    rate=2e-4 if tiny else 2e-5,
+    rate={"base": 2e-5, "short": 1e-4}.get(variant, 3e-4),
   )
   return config
 
 
 def _stage(
-  tiny,
+  variant,
   tasks,
   steps,
   strategy="full",
@@ -157,14 +166,15 @@ def _stage(
   rename=(("(encoder/.*)", r"\1"), ("heads/.*", "")),
   fresh=("heads/.*",),
   augment=(),
-  rate=1e-3,
+  rate=None,
 ):
+  every = {"base": 2_000, "short": 500}.get(variant, 250)
   tagging = "classification" in tasks
   return ConfigDict(
     {
       "tasks": {name: {"weight": 1.0, **options} for name, options in tasks.items()},
       "strategy": strategy,
-      "last_blocks": 1 if tiny else 2,
+      "last_blocks": 1 if variant in ("cpu", "tiny") else 2,
       "rate_decay": 0.75,
       "balance": balance,
       "init_from": init_from,
@@ -174,14 +184,14 @@ def _stage(
       "steps": steps,
       "accumulate": 1,
       "remat": False,
-      "log_every": 10 if tiny else 100,
-      "eval_every": 200 if tiny else 2_000,
-      "save_every": 200 if tiny else 2_000,
+      "log_every": every // 20,
+      "eval_every": every,
+      "save_every": every,
       "patience": 0,
       "monitor": "classification/accuracy" if tagging else "loss",
       "monitor_mode": "max" if tagging else "min",
       "optimizer": {
-        "rate": rate,
+        "rate": rate or {"base": 1e-3, "short": 2e-3}.get(variant, 3e-3),
         "warmup": steps // 20,
         "final": 0.01,
         "restarts": 0,

@@ -1,4 +1,4 @@
-"""Scores for files of jets.
+"""Scores for files of jets, or of e+e- events.
 
 Launch: python -m launch.predict --config.checkpoint=RUN/classify/best \\
     --config.sources=datasets/root --config.out=predictions
@@ -7,11 +7,12 @@ checkpoint     folders of checkpoints or of stages, separated by commas: RUN/cla
                class scores, RUN/regress/best masses. Nothing else of the training is needed.
 sources        files, directories or globs, separated by commas: .root and .parquet in the JetClass
                layout, .h5 (top tagging), .npz. Labels, jet branches and targets may be missing.
+               e+e- events (.root) for a checkpoint that was trained with them, without chains too.
 branches       what ROOT and Parquet files call branches of the JetClass layout, as for
                launch.ingest: part_px=pf_px,part_d0val=pf_d0
 out            folder of the predictions: one ROOT file for each file, of the same name.
-embedding      also the embedding of each jet, the mean of the encoder's tokens; of several
-               checkpoints, that of the first.
+embedding      also the embedding of each jet, the mean of the encoder's tokens, or CLEAR's own of
+               each event; of several checkpoints, that of the first.
 max_particles  longer jets keep their leading particles, as many as this; launch.ingest keeps as
                many as its last edge, by default 128 too.
 on_bad         error: stop at the first unusable jet, such as one without particles; nan: such jets

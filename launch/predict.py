@@ -1,15 +1,18 @@
-"""Scores, masses and embeddings of files of jets, as ROOT friend trees.
+"""Scores, masses and embeddings of files of jets, or of e+e- events, as ROOT friend trees.
 
   python -m launch.predict --config.checkpoint=runs/jets/classify/best \\
       --config.sources=datasets/root --config.out=predictions
   python -m launch.predict --config.checkpoint=runs/a/classify/best,runs/a/regress/best \\
       --config.sources='new/*.root' --config.out=predictions --config.embedding=True
+  python -m launch.predict --config.checkpoint=runs/clear/differential/best \\
+      --config.sources=datasets/jpsi_root --config.out=predictions
 
-Each file of jets gets a file of the same name with the tree 'tree_friend': as many entries, in the
+Each file gets a file of the same name with the tree 'tree_friend': as many entries, in the
 same order, and the float32 branches score_<class> (probabilities), pred_<target> (GeV) and
 embedding[D], as the checkpoints' tasks give them (<task>_score_<class> where a checkpoint has
 several tasks of one kind). A file appears when it is complete. In ROOT:
-tree->AddFriend("tree_friend", "predictions/HToBB_000.root").
+tree->AddFriend("tree_friend", "predictions/HToBB_000.root"). Decay chains of e+e- events are no
+names of branches: scores are score_00, score_01, ... in the order of 'classes' in the JSON text.
 
 Scores are those of launch.evaluate, to the last bit on the same machine. The file says in 'jetfm',
 a JSON text, which checkpoints and which versions made it.
@@ -32,7 +35,8 @@ import jetfm
 from jetfm import inference
 from jetfm.data.branches import check_branches
 from jetfm.data.errors import DataError
-from jetfm.data.sources import find_files, open_source, require
+from jetfm.data.kinds import EVENTS
+from jetfm.data.sources import Source, find_files, open_source, require
 from jetfm.inference import LENGTHS, Predictor
 from jetfm.progress import Progress
 from jetfm.train import CheckpointError
@@ -60,7 +64,7 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """A file of jets and the file of its predictions."""
+  """A file of jets or events, and the file of its predictions."""
 
   source: pathlib.Path
   target: pathlib.Path
@@ -73,6 +77,7 @@ def main(config: Any) -> None:
   config.all_read()
   try:
     models = Models([_load(path) for path in asked.checkpoints], asked.embedding)
+    check_branches(asked.reading.branches, models.kind)
     files = plan_files(asked, models)
     asked.out.mkdir(parents=True, exist_ok=True)
     # Batch systems end jobs with SIGTERM: no half file is left, as after Ctrl-C.
@@ -83,9 +88,9 @@ def main(config: Any) -> None:
   except OSError as error:
     reason = error.strerror or str(error)
     raise cli.UserError(f"cannot write predictions to '{asked.out}': {reason}") from None
-  jets = sum(file.entries for file in files)
+  entries, what = sum(file.entries for file in files), models.kind.what
   count = "1 file" if len(files) == 1 else f"{len(files)} files"
-  print(f"{asked.out}: {jets:,} jets in {count}, tree '{TREE}': {', '.join(models.types)}")
+  print(f"{asked.out}: {entries:,} {what} in {count}, tree '{TREE}': {_shown(list(models.types))}")
 
 
 def read_config(config: Any) -> Asked:
@@ -113,10 +118,6 @@ def read_config(config: Any) -> Asked:
     raise cli.UserError("of what? give --config.sources=FILES")
   if not config.out:
     raise cli.UserError("where to? give --config.out=DIRECTORY")
-  try:
-    check_branches(reading.branches)
-  except DataError as error:
-    raise cli.UserError(str(error)) from None
   if not 1 <= reading.max_particles <= LENGTHS[-1]:
     raise cli.UserError(
       f"max_particles is {reading.max_particles}, expected a number from 1 to {LENGTHS[-1]}"
@@ -143,10 +144,10 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
         f"{files[target].source} and {path} would both be predicted in {target}: give them in "
         "two runs, with another --config.out"
       )
-    with contextlib.closing(open_source(path, asked.reading.branches)) as source:
+    with contextlib.closing(_open(path, asked, models)) as source:
       for predictor in models.predictors:
         hint = f"The checkpoint {predictor.trained.checkpoint.folder} was trained with it."
-        require(source, predictor.schema.stored, predictor.schema.name, hint)
+        require(source, models.read_by(predictor), predictor.schema.name, hint)
       files[target] = File(path, target, source.entries)
   for target in filter(pathlib.Path.exists, files):
     if any(os.path.samefile(target, path) for path in inputs):
@@ -163,11 +164,11 @@ def _predict_all(
   asked: Asked, models: Models, files: list[File], stop_if_asked: Callable[[], None]
 ) -> None:
   total, before = sum(file.entries for file in files), 0
-  line = Progress("predict", "jets")
+  line = Progress("predict", models.kind.what)
   try:
     for file in files:
       counts, done = Counts(), before
-      with contextlib.closing(open_source(file.source, asked.reading.branches)) as source:
+      with contextlib.closing(_open(file.source, asked, models)) as source:
 
         def progress(read: int, done: int = done) -> None:
           line.update(done + read, total)
@@ -176,17 +177,17 @@ def _predict_all(
         write_friend(file.target, models.types, chunks, _provenance(file, models, asked))
       before += file.entries
       line.close()
-      _report(file, counts, asked)
+      _report(file, counts, asked, models.kind.what)
   finally:
     line.close()
 
 
-def _report(file: File, counts: Counts, asked: Asked) -> None:
+def _report(file: File, counts: Counts, asked: Asked, what: str) -> None:
   for reason, n in counts.bad.items():
-    print(f"NaN: {n:,} jets of {file.source}: {reason}")
+    print(f"NaN: {n:,} {what} of {file.source}: {reason}")
   if counts.truncated:
     print(
-      f"{counts.truncated:,} jets of {file.source} have more than {asked.reading.max_particles} "
+      f"{counts.truncated:,} {what} of {file.source} have more than {asked.reading.max_particles} "
       "particles: predicted from the leading ones"
     )
 
@@ -203,6 +204,7 @@ def _provenance(file: File, models: Models, asked: Asked) -> dict[str, Any]:
         "step": p.step,
         "tasks": list(p.tasks),
         "inputs": p.schema.name,
+        "classes": list(p.schema.classes),
       }
       for p in models.predictors
     ],
@@ -212,6 +214,17 @@ def _provenance(file: File, models: Models, asked: Asked) -> dict[str, Any]:
     "device": jax.devices()[0].device_kind,
     "versions": versions,
   }
+
+
+def _open(path: pathlib.Path, asked: Asked, models: Models) -> Source:
+  """A file to predict: of the models' kind of data, with or without labels."""
+  inputs = models.predictors[0].schema.name if models.kind is EVENTS else "full"
+  return open_source(path, asked.reading.branches, inputs, labels=False)
+
+
+def _shown(names: list[str]) -> str:
+  """A hundred names are not."""
+  return ", ".join(names if len(names) <= 20 else [*names[:2], "...", *names[-2:]])
 
 
 def _load(path: str) -> Predictor:

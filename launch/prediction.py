@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from jetfm.data.batch import make_batch
 from jetfm.data.checks import find_faults
 from jetfm.data.errors import DataError
-from jetfm.data.events import Events, Layout, leading
+from jetfm.data.events import Events, Layout, flag_of, leading
+from jetfm.data.kinds import EVENTS, JETS
 from jetfm.data.sources import Chunk, Source
 from jetfm.inference import EMBED, ROWS, Predictor
 from jetfm.typing import Batch
@@ -25,17 +27,23 @@ class Models:
   """Some checkpoints, and the branches that they give.
 
   Attributes:
-    columns: stored particle features that any of them reads.
+    kind: of the data that they were trained with.
+    columns: particle columns that any of them reads, flags of detector groups included.
     types: of the branches, by name: score_<class>, pred_<target>, embedding; with the task's name
-      in front, <task>_score_<class>, where a checkpoint has several tasks of one kind.
+      in front, <task>_score_<class>, where a checkpoint has several tasks of one kind. Classes that
+      are no names of branches, such as decay chains, are numbered: score_007.
 
-  Raises: UserError for a checkpoint that gives no branch, or two that give the same.
+  Raises: UserError for a checkpoint that gives no branch, two that give the same, or checkpoints of
+    jets and of e+e- events together.
   """
 
   def __init__(self, predictors: Sequence[Predictor], embedding: bool):
     self.predictors = tuple(predictors)
-    stored = itertools.chain(*(p.schema.stored for p in predictors))
-    self.columns = tuple(dict.fromkeys(stored))
+    kinds = [EVENTS if p.schema.name in EVENTS.input_sets else JETS for p in predictors]
+    self.kind = kinds[0]
+    if any(kind is not self.kind for kind in kinds):
+      raise UserError("checkpoints of jets and of e+e- events: predict in two runs")
+    self.columns = tuple(dict.fromkeys(itertools.chain(*map(self.read_by, predictors))))
     self._names = [_names(p, embedding and i == 0) for i, p in enumerate(predictors)]
     self.types: dict[str, np.dtype] = {}
     owner: dict[str, Predictor] = {}
@@ -54,6 +62,12 @@ class Models:
         self.types[name] = np.dtype((values.dtype, values.shape[1:]))
         owner[name] = predictor
 
+  def read_by(self, predictor: Predictor) -> tuple[str, ...]:
+    """Particle columns that a model reads, its detector groups' flags last."""
+    schema = predictor.schema
+    flags = tuple(map(flag_of, schema.groups)) if self.kind.partly_missing else ()
+    return (*schema.stored, *flags)
+
   def predict(self, events: Events, often: Callable[[], None]) -> dict[str, np.ndarray]:
     """Branches of usable events with the features `columns`; `often` is called while it works."""
     found: dict[str, np.ndarray] = {}
@@ -65,14 +79,15 @@ class Models:
     self, predictor: Predictor, events: Events, often: Callable[[], None]
   ) -> Iterator[Batch]:
     """Small batches of the columns that this model reads."""
-    own = [self.columns.index(name) for name in predictor.schema.stored]
+    own = [self.columns.index(name) for name in self.read_by(predictor)]
     features = np.ascontiguousarray(events.features[:, own])
     events = dataclasses.replace(events, features=features)
     nothing, groups = events.slice(0, 0), len(predictor.schema.groups)
     for start in range(0, len(events), BATCH):
       often()
       some = events.slice(start, min(start + BATCH, len(events)))
-      yield make_batch([some], int(some.counts.max()), 0, groups, nothing)
+      length, flagged = int(some.counts.max()), self.kind.partly_missing
+      yield make_batch([some], length, 0, groups, nothing, flagged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Reading:
 
 @dataclasses.dataclass
 class Counts:
-  """Jets that were not predicted, by reason, and jets that lost particles before."""
+  """Events that were not predicted, by reason, and events that lost particles before."""
 
   bad: dict[str, int] = dataclasses.field(default_factory=dict)
   truncated: int = 0
@@ -133,6 +148,15 @@ def predictions(
     raise DataError(f"{source.path}: {read} entries could be read, expected {source.entries}")
 
 
+def class_branches(classes: Sequence[str]) -> tuple[str, ...]:
+  """What follows score_ for each class: its name where all can be names of branches, else its
+  number, with as many digits as the last one."""
+  if all(re.fullmatch(r"\w+", name) for name in classes):
+    return tuple(classes)
+  digits = len(str(len(classes) - 1))
+  return tuple(f"{i:0{digits}d}" for i in range(len(classes)))
+
+
 def _names(predictor: Predictor, embedding: bool) -> list[str]:
   """What there is to predict."""
   kinds = ("classification", "regression")
@@ -149,7 +173,8 @@ def _branches(
     for task in tasks:
       columns = made[task]
       if kind == "classification":
-        columns = dict(zip(predictor.schema.classes, columns.T, strict=True))
+        names_of = class_branches(predictor.schema.classes)
+        columns = dict(zip(names_of, columns.T, strict=True))
       first = f"{task}_{word}" if len(tasks) > 1 else word
       branches |= {f"{first}_{name}": values for name, values in columns.items()}
   if EMBED in made:
@@ -171,7 +196,7 @@ def _usable(
     branch = reading.branches.get(first.branch, first.branch)
     raise DataError(
       f"{source.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
-      "Mend the file, or give such jets NaN, counted, with --config.on_bad=nan"
+      "Mend the file, or give such entries NaN, counted, with --config.on_bad=nan"
     )
   for fault in faults:
     if new := int((fault.bad & good).sum()):

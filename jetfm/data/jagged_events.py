@@ -34,6 +34,7 @@ class EventFile(JaggedBranches):
   Args:
     chains: names of the decay chains, in the order of their numbers in the branch 'chain'; None
       when the file does not tell them.
+    labels: whether chains will be asked for.
 
   Raises: DataError when the branches of four-momenta, or of the chain, are missing.
   """
@@ -45,11 +46,12 @@ class EventFile(JaggedBranches):
     found: Sequence[str],
     branches: Mapping[str, str],
     chains: tuple[str, ...] | None,
+    labels: bool = True,
   ):
     super().__init__(path, where, in_layout(path, where, found, branches))
     needed = "every input set of e+e- events"
     hint = "Jets have other input sets: --config.inputs=full."
-    for name in (*MOMENTUM, *SHOWER, _TRACK, _SHOWER, CHAIN):
+    for name in (*MOMENTUM, *SHOWER, _TRACK, _SHOWER, *([CHAIN] if labels else [])):
       if name not in self.names:
         raise missing(path, where, name, self.names, needed, hint)
     self.p4_names = (SHOWER[0], *MOMENTUM)

@@ -26,11 +26,14 @@ class RootSource:
   Args:
     branches: names of the layout -> names in the file.
     events: the file is of e+e- events; it is of jets otherwise.
+    labels: whether decay chains of events will be asked for.
   """
 
   splittable = True
 
-  def __init__(self, path: pathlib.Path, branches: Mapping[str, str], events: bool):
+  def __init__(
+    self, path: pathlib.Path, branches: Mapping[str, str], events: bool, labels: bool = True
+  ):
     self.path = path
     try:
       self._file = uproot.open(path)
@@ -52,7 +55,8 @@ class RootSource:
       raise DataError(f"{path}: a file of e+e- events; ingest it with --config.inputs=bes")
     self._jagged: JaggedFile | EventFile
     if events:
-      self._jagged = EventFile(path, self.where, found, branches, _chains(self._file))
+      chains = _chains(self._file)
+      self._jagged = EventFile(path, self.where, found, branches, chains, labels)
     else:
       self._jagged = JaggedFile(path, self.where, found, branches)
     self.names, self.p4_names = self._jagged.names, self._jagged.p4_names
@@ -95,9 +99,9 @@ def open_source(path: pathlib.Path, branches: Mapping[str, str]) -> RootSource:
   return RootSource(path, branches, events=False)
 
 
-def open_events(path: pathlib.Path, branches: Mapping[str, str]) -> RootSource:
-  """e+e- events. Raises: DataError as `open_source` does."""
-  return RootSource(path, branches, events=True)
+def open_events(path: pathlib.Path, branches: Mapping[str, str], labels: bool = True) -> RootSource:
+  """e+e- events. Raises: DataError as `open_source` does, and without chains for `labels`."""
+  return RootSource(path, branches, events=True, labels=labels)
 
 
 def _chains(file: Any) -> tuple[str, ...] | None:

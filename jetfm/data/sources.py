@@ -112,13 +112,17 @@ def find_files(patterns: str) -> list[pathlib.Path]:
 
 
 def open_source(
-  path: pathlib.Path, branches: Mapping[str, str] | None = None, inputs: str = "full"
+  path: pathlib.Path,
+  branches: Mapping[str, str] | None = None,
+  inputs: str = "full",
+  labels: bool = True,
 ) -> Source:
   """Opens a file by its suffix.
 
   Args:
     branches: names of the layout -> names in the file, where the two differ.
     inputs: an input set of the kind of data that the file holds.
+    labels: whether the file must have them, where every file of its kind does.
 
   Raises: DataError when it is not of that format, or lacks what every input set needs.
   """
@@ -131,7 +135,7 @@ def open_source(
   if kind_of(inputs) is EVENTS:
     if path.suffix != ".root":
       raise DataError(f"{path}: e+e- events (input set '{inputs}') are read from .root files only")
-    return reader.open_events(path, branches or {})
+    return reader.open_events(path, branches or {}, labels)
   if path.suffix in WITH_BRANCHES:
     return reader.open_source(path, branches or {})
   if branches:

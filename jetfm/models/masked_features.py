@@ -46,11 +46,9 @@ class MaskedFeatureHead(nn.Module):
   def setup(self) -> None:
     self.standardise = StandardiseInputs(self.schema)
     self.embed = Embed(self.widths, self.dtype)
-    # An untrained head says the same about every object. Components of a mixture that are all
-    # equal would stay so: their means differ by the biases.
-    small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+    # Components of a mixture that are all equal would stay so: their means differ by the biases.
     spread = nn.initializers.normal(0.5)
-    self.output = nn.Dense(self.parameters, dtype=self.dtype, kernel_init=small, bias_init=spread)
+    self.output = nn.Dense(self.parameters, dtype=self.dtype, bias_init=spread)
 
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> Reconstructed:
     del deterministic

@@ -11,7 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jetfm.nn.mlp import MLP
+from jetfm.nn.norms import LayerNorm
 from jetfm.schema import Schema
+
+TOKEN_SCALE = 4.0
+"""Standard deviation of a new token's numbers.
+
+Every block adds two terms of order one to a token. Without a norm here a token began at 0.3, and
+what an object itself measured was lost among them: of the variance of the shower's y a linear
+readout of two untrained blocks explained 18 %, now 66 %; of a hidden py, 4 % and 40 %. Training
+spent its first thousand steps on finding directions again, one axis after the other.
+"""
 
 
 class GroupEmbed(nn.Module):
@@ -20,7 +30,8 @@ class GroupEmbed(nn.Module):
       e_g = MLP_g(features of g)     where g measured the object,
             missing_g                where it did not,
             hidden_g                 where its measurement is hidden;
-      token = W [e_1 | e_2 | ...] + b     (combine 'concatenate'),     or sum_g e_g     ('sum')
+      token = s LN(W [e_1 | e_2 | ...] + b)     (combine 'concatenate'),
+              s LN(sum_g e_g)                   ('sum'),           s = `TOKEN_SCALE`
 
   There is no norm before the networks: over the one or two columns of a small group it would leave
   nothing but a sign. What is stored for a missing or a hidden measurement changes no bit of the
@@ -56,9 +67,11 @@ class GroupEmbed(nn.Module):
       absent = jnp.where(hidden[..., index, None], learned[1], learned[0])
       embedded.append(jnp.where(here, own, absent))
     if self.combine == "sum":
-      return sum(embedded[1:], embedded[0])
-    joined = jnp.concatenate(embedded, axis=-1)
-    return nn.Dense(width, dtype=self.dtype, name="combine")(joined)
+      token = sum(embedded[1:], embedded[0])
+    else:
+      joined = jnp.concatenate(embedded, axis=-1)
+      token = nn.Dense(width, dtype=self.dtype, name="combine")(joined)
+    return TOKEN_SCALE * LayerNorm(dtype=self.dtype, name="norm")(token)
 
 
 def group_columns(schema: Schema, group: str) -> np.ndarray:

@@ -36,47 +36,47 @@ TASKS = {
 }
 
 
-def make_events(counts, length, seed=0) -> Batch:
+def make_events(counts, length, seed=0, schema=SCHEMA) -> Batch:
   """Jets with these numbers of particles; what an event holds depends on its id alone."""
   counts = np.asarray(counts)
   p4 = np.zeros((len(counts), length, 4), np.float32)
-  features = np.zeros((len(counts), length, len(SCHEMA.stored)), np.float32)
+  features = np.zeros((len(counts), length, len(schema.stored)), np.float32)
   for b, n in enumerate(counts):
     rng = np.random.default_rng([seed, b])
     p3 = rng.normal(size=(n, 3)) * 5 + [20, 3, -8]
     p4[b, :n, 0] = np.sqrt((p3**2).sum(axis=-1) + 0.14**2)
     p4[b, :n, 1:] = p3
-    features[b, :n] = rng.normal(size=(n, len(SCHEMA.stored)))
+    features[b, :n] = rng.normal(size=(n, len(schema.stored)))
   mask = np.arange(length) < counts[:, None]
   size = len(counts)
   return Batch(
     p4=p4,
     features=features,
-    present=np.repeat(mask[..., None], len(SCHEMA.groups), axis=-1),
+    present=np.repeat(mask[..., None], len(schema.groups), axis=-1),
     mask=mask,
-    label=np.arange(size, dtype=np.int32) % len(SCHEMA.classes),
+    label=np.arange(size, dtype=np.int32) % len(schema.classes),
     targets=np.full((size, 1), 90.0, np.float32),
     weight=np.ones(size, np.float32),
     event_id=1000 * seed + np.arange(size, dtype=np.int32),
-    spectators=np.zeros((size, len(SCHEMA.spectators)), np.float32),
+    spectators=np.zeros((size, len(schema.spectators)), np.float32),
   )
 
 
-def save_checkpoint(folder, tasks, seed=0):
+def save_checkpoint(folder, tasks, seed=0, schema=SCHEMA, encoder=ENCODER):
   """A checkpoint of a model with these tasks, as training writes it; returns the folder.
 
   tasks: names in TASKS, or options by name.
   """
   chosen = tasks if isinstance(tasks, dict) else {name: TASKS[name] for name in tasks}
-  description = train.describe_model(SCHEMA, ENCODER, chosen)
+  description = train.describe_model(schema, encoder, chosen)
   model, made, _ = train.build_model(description)
-  events, key = make_events([4], 6), jax.random.key(seed)
+  events, key = make_events([4], 6, schema=schema), jax.random.key(seed)
   views = {name: task.views(key, events, False) for name, task in made.items()}
   fresh = initial(model.init, key, views)
   rng = np.random.default_rng(seed)
   noise = jax.tree.map(lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), fresh["params"])
   variables = fresh | {"params": jax.tree.map(np.add, fresh["params"], noise)}
-  labels = train.label(variables["params"], train.make_strategy("full", ENCODER["depth"]))
+  labels = train.label(variables["params"], train.make_strategy("full", encoder["depth"]))
   state = train.create(variables, optax.sgd(0.1), labels, key)
   checkpoints = train.Checkpoints(folder, {"model": description}, optimizer=False)
   checkpoints.save(dataclasses.replace(state, step=np.int32(7)), {"finished": True})
