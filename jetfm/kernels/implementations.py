@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ class Implementation(NamedTuple):
     function: its name there.
     options: further arguments of the function.
     platform: 'gpu' (NVIDIA) or 'tpu', or None for any.
+    devices: parts of the names of the platform's devices that it is for; () for all.
     particles: most particles of an event, or None.
     dtypes: of its arguments, or None for any.
     width: greatest width of a head or a layer, or None.
@@ -34,6 +35,7 @@ class Implementation(NamedTuple):
   particles: int | None = None
   dtypes: tuple[str, ...] | None = None
   width: int | None = None
+  devices: tuple[str, ...] = ()
 
   def __call__(self, *arrays: Any, **options: Any) -> Any:
     return self.load()(*arrays, **self.options, **options)
@@ -51,6 +53,10 @@ class Implementation(NamedTuple):
     if self.width is not None and width > self.width:
       return f"takes widths up to {self.width}, got {width}"
     return None
+
+  def fits_device(self) -> bool:
+    """Whether the device that one lowers for is among its `devices`; asks none if it need not."""
+    return not self.devices or any(name in target_device_kind() for name in self.devices)
 
 
 Table = Mapping[str, Implementation]
@@ -71,6 +77,8 @@ def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementat
   reason = chosen.refusal(**call)
   if reason is None and chosen.platform is not None and chosen.platform != target_platform():
     reason = f"runs on {_MACHINES[chosen.platform]}, this program is for '{target_platform()}'"
+  if reason is None and not chosen.fits_device():
+    reason = f"runs on {', '.join(chosen.devices)}, this program is for '{target_device_kind()}'"
   if reason is not None:
     raise NotImplementedError(
       f"{operation}: '{name}' {reason}. implementation=None chooses one that can, 'xla' can always"
@@ -95,7 +103,7 @@ def target_device_kind() -> str:
 
 def by_platform(
   default: Implementation,
-  kernels: Mapping[str, Implementation],
+  kernels: Mapping[str, Sequence[Implementation]],
   *arrays: Any,
   call: Mapping[str, Any],
   options: Mapping[str, Any],
@@ -104,16 +112,11 @@ def by_platform(
 
   Only the kernel of `target_platform` is traced: to lower for a machine that is not here, do so
   under an abstract mesh of its devices.
-  kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementation.
+  kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementations, the
+    best one first.
   """
   platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
-  kernel = kernels.get(platform)
-  if kernel is None or kernel.refusal(**call) is not None:
-    return default(*arrays, **options)
-  try:
-    kernel.load()
-  except ImportError:  # JAX will drop its Triton backend some day
-    return default(*arrays, **options)
+  kernel = next((k for k in kernels.get(platform, ()) if _can(k, call)), default)
   if kernel.platform is None:
     return kernel(*arrays, **options)
 
@@ -121,3 +124,13 @@ def by_platform(
     return lambda *arrays: implementation(*arrays, **options)
 
   return jax.lax.platform_dependent(*arrays, default=of(default), **{platform: of(kernel)})
+
+
+def _can(kernel: Implementation, call: Mapping[str, Any]) -> bool:
+  if kernel.refusal(**call) is not None or not kernel.fits_device():
+    return False
+  try:
+    kernel.load()
+  except ImportError:  # JAX will drop its Triton backend some day
+    return False
+  return True
