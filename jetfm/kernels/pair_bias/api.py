@@ -25,8 +25,8 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
-KERNELS = {"cuda": IMPLEMENTATIONS["triton"], "tpu": IMPLEMENTATIONS["tpu"]}
-ON_CPU = {"cpu": IMPLEMENTATIONS["xla_chunked"]}
+KERNELS = {"cuda": (IMPLEMENTATIONS["triton"],), "tpu": (IMPLEMENTATIONS["tpu"],)}
+ON_CPU = {"cpu": (IMPLEMENTATIONS["xla_chunked"],)}
 """What None chooses on a platform, where it can; 'xla' elsewhere."""
 
 FEW_PARTICLES = 32
@@ -104,7 +104,7 @@ def pair_bias(
   p4 = jnp.where(visible[..., None], p4, 0)
   arrays, options = (p4, weights, mask, hidden), {"kind": kind, "dtype": dtype}
   widest = max(kernel.shape[1] for kernel in weights.kernels)
-  call = {"particles": p4.shape[1], "dtype": dtype, "width": widest}
+  call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
   if implementation is not None:
     return by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)(*arrays, **options)
   kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
