@@ -209,7 +209,7 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
       "arrived": plgpu.Barrier(num_arrivals=copies, num_barriers=steps),
       # Multiplied with tiles of tokens, and must be laid out as these are.
       "turned": _tile(SIDE, SIDE, inputs.q.dtype, tokens().transforms[1].swizzle),
-      "d_k_tile": tokens(),
+      "d_k_tile": tokens(),  # and of d_q, later
       "d_v_tile": tokens(),
       "d_q_sums": _tile(SIDE, width, jnp.float32, min(4 * width, 128), tiles(n, SIDE)),
     },
