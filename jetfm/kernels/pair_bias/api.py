@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
+from jetfm.kernels.pair_bias.activations import check_activation
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
 from jetfm.typing import Array
 
@@ -44,7 +45,7 @@ class PairBiasWeights(NamedTuple):
   biases: tuple[Array, ...]
   """(W,), ..., (H,)."""
   scales: tuple[Array, ...]
-  """(W,) for each hidden layer: the learned scale of its RMSNorm."""
+  """(W,) for each hidden layer: the learned scale of its RMSNorm; () for a network without norms."""
   hidden: Array
   """(H,) the bias of a pair with a hidden particle."""
 
@@ -56,16 +57,18 @@ def pair_bias(
   hidden: Array | None = None,
   *,
   kind: str = "part",
+  activation: str = "gelu",
   dtype: Any = None,
   implementation: str | None = None,
 ) -> jax.Array:
   """Bias of every pair of particles, computed once and shared by all layers.
 
       x_0 = (pair features - mean) / std                             (fixed numbers of the kind)
-      x_l = GELU(s_l * r / sqrt(mean(r^2) + 1e-6)),  r = x_{l-1} W_l + b_l      (l = 1 .. hidden)
+      x_l = g(s_l * r / sqrt(mean(r^2) + 1e-6)),  r = x_{l-1} W_l + b_l      (l = 1 .. hidden)
       bias = x W + b,  or the learned constant where either particle is hidden
 
-  Pointwise in the pairs: no number of one pair enters another. GELU is the tanh form.
+  Pointwise in the pairs: no number of one pair enters another. g is GELU in its tanh form, or ReLU;
+  without scales s_l there is no norm, x_l = g(r).
   **No gradient flows to p4**: it is stopped here, so that every implementation agrees.
 
   Args:
@@ -75,16 +78,18 @@ def pair_bias(
       no meaning: an implementation may skip it.
     hidden: (B, N) bool, or None when nothing is hidden.
     kind: one of `PAIR_KINDS`.
+    activation: 'gelu' or 'relu'.
     dtype: of the products and the result; None takes that of p4 and the weights together.
     implementation: None takes what suits the platform that the program is lowered for: the kernel
       where it can do the call, on a CPU 'xla_chunked', elsewhere 'xla', the reference; a name of
       `IMPLEMENTATIONS` asks for one.
 
   Returns: (B, H, N, N); symmetric for all kinds but 'lorentz_part'.
-  Raises: ValueError for an unknown kind or implementation, or shapes that do not fit;
+  Raises: ValueError for an unknown kind, activation or implementation, or shapes that do not fit;
     NotImplementedError if the implementation that was asked for cannot do the call.
   """
   check_kind(kind)
+  check_activation(activation)
   p4 = jax.lax.stop_gradient(jnp.asarray(p4))
   features = len(PAIR_KINDS[kind].mean)
   if p4.ndim != 3 or p4.shape[-1] != 4:
@@ -94,6 +99,11 @@ def pair_bias(
       f"the first kernel has shape {weights.kernels[0].shape}, but kind '{kind}' has {features} "
       "pair features"
     )
+  if len(weights.scales) not in (0, len(weights.kernels) - 1):
+    raise ValueError(
+      f"{len(weights.scales)} scales for {len(weights.kernels) - 1} hidden layers: give one for each, "
+      "or none"
+    )
   for name, flags in (("mask", mask), ("hidden", hidden)):
     if flags is not None and flags.shape != p4.shape[:2]:
       raise ValueError(f"{name} has shape {flags.shape}, expected {p4.shape[:2]}")
@@ -102,7 +112,10 @@ def pair_bias(
   if hidden is not None:
     visible = visible & ~hidden
   p4 = jnp.where(visible[..., None], p4, 0)
-  arrays, options = (p4, weights, mask, hidden), {"kind": kind, "dtype": dtype}
+  arrays, options = (
+    (p4, weights, mask, hidden),
+    {"kind": kind, "dtype": dtype, "activation": activation},
+  )
   widest = max(kernel.shape[1] for kernel in weights.kernels)
   call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
   if implementation is not None:

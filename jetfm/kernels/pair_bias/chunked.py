@@ -31,15 +31,16 @@ CHUNK = 32
 class Options(NamedTuple):
   kind: str
   dtype: Any
+  activation: str
 
 
-def pair_bias(p4, weights, mask, hidden, kind: str, dtype) -> jax.Array:
+def pair_bias(p4, weights, mask, hidden, kind: str, dtype, activation: str = "gelu") -> jax.Array:
   """See `jetfm.kernels.pair_bias.api.pair_bias`."""
   n = p4.shape[1]
   extent = jnp.full(p4.shape[0], n, jnp.int32) if mask is None else particle_extent(mask)
   momenta = jnp.stack(pair_momenta(p4, PAIR_KINDS[kind].source), axis=-1)  # (B, N, fields)
   folded = reference.fold_standardisation(weights, kind)
-  bias = _bias(folded, (momenta, extent), Options(kind, jnp.dtype(dtype)))
+  bias = _bias(folded, (momenta, extent), Options(kind, jnp.dtype(dtype), activation))
   return reference.hide(bias, weights.hidden, hidden)
 
 
@@ -123,7 +124,7 @@ def _forward(weights, momenta, extent, *, options: Options) -> jax.Array:
 
   def chunk(step, out):
     features = _features(live.tiles[step], momenta, options)
-    made = reference.pair_mlp(features, weights, options.dtype).T  # (H, pairs)
+    made = reference.pair_mlp(features, weights, options.dtype, options.activation).T  # (H, pairs)
     return jax.lax.dynamic_update_slice_in_dim(out, made, step * made.shape[1], axis=1)
 
   out = jnp.zeros((heads, live.tiles.size * TILE), options.dtype)
@@ -154,7 +155,9 @@ def _backward(weights, momenta, extent, d_bias, *, options: Options):
       given = given * jnp.where(first == second, 0.5, 1.0).reshape(-1, 1).astype(given.dtype)
     given = jnp.where(real.reshape(-1, 1), given, 0)
     features = _features(row, momenta, options)
-    _, pull = jax.vjp(lambda w: reference.pair_mlp(features, w, options.dtype), weights)
+    _, pull = jax.vjp(
+      lambda w: reference.pair_mlp(features, w, options.dtype, options.activation), weights
+    )
     return jax.tree.map(jnp.add, total, pull(given.astype(options.dtype))[0])
 
   return jax.lax.fori_loop(0, live.chunks, chunk, jax.tree.map(jnp.zeros_like, weights))

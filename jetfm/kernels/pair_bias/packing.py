@@ -43,12 +43,3 @@ def pack_weights(weights, kind: str, dtype: Any, padded: Callable[[int], int]):
     scales=tuple(grow(scale, precise) for scale in weights.scales),
     hidden=grow(weights.hidden, precise),
   )
-
-
-def gelu_and_slope(x, tanh: Callable[[jax.Array], jax.Array] = jnp.tanh):
-  """GELU in the tanh form, and its derivative."""
-  root, cubic = 0.7978845608028654, 0.044715  # sqrt(2 / pi)
-  t = tanh(root * (x + cubic * x * x * x))
-  value = 0.5 * x * (1 + t)
-  slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * root * (1 + 3 * cubic * x * x)
-  return value, slope

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jetfm.kernels.pair_bias.activations import activate
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.lorentz import PairMomenta, pair_momenta
 
 EPSILON = 1e-6
 
 
-def pair_bias(p4, weights, mask, hidden, kind: str, dtype) -> jax.Array:
+def pair_bias(p4, weights, mask, hidden, kind: str, dtype, activation: str = "gelu") -> jax.Array:
   """See `jetfm.kernels.pair_bias.api.pair_bias`."""
   del mask  # padded particles are zero here, and their pairs cost nothing less
   length, symmetric = p4.shape[1], PAIR_KINDS[kind].symmetric
@@ -21,7 +22,7 @@ def pair_bias(p4, weights, mask, hidden, kind: str, dtype) -> jax.Array:
   first = PairMomenta(*(x[:, i] for x in momenta))
   second = PairMomenta(*(x[:, j] for x in momenta))
   features = jnp.stack(features_of(first, second, kind), axis=-1)  # (B, P, F) of P pairs
-  bias = pair_mlp(features, fold_standardisation(weights, kind), dtype)  # (B, P, H)
+  bias = pair_mlp(features, fold_standardisation(weights, kind), dtype, activation)  # (B, P, H)
   if symmetric:
     bias = _unpack_triangle(bias, length)
   else:
@@ -49,18 +50,20 @@ def fold_standardisation(weights, kind: str):
   )
 
 
-def pair_mlp(x, weights, dtype):
-  """(..., F) -> (..., H): linear layers, between them RMSNorm and GELU."""
+def pair_mlp(x, weights, dtype, activation: str = "gelu"):
+  """(..., F) -> (..., H): linear layers, between them RMSNorm (if there are scales), activation."""
   accumulator = jnp.promote_types(dtype, jnp.float32)
   x = x.astype(dtype)
-  layers = zip(weights.kernels, weights.biases, (*weights.scales, None), strict=True)
-  for kernel, bias, scale in layers:
+  last = len(weights.kernels) - 1
+  for layer, (kernel, bias) in enumerate(zip(weights.kernels, weights.biases, strict=True)):
     x = jnp.dot(x, jnp.asarray(kernel, dtype), preferred_element_type=accumulator)
     x = x + jnp.asarray(bias, accumulator)
-    if scale is not None:
-      power = jnp.mean(x * x, axis=-1, keepdims=True)
-      x = x * jax.lax.rsqrt(power + EPSILON) * jnp.asarray(scale, accumulator)
-      x = jax.nn.gelu(x)
+    if layer < last:
+      if weights.scales:
+        power = jnp.mean(x * x, axis=-1, keepdims=True)
+        scale = jnp.asarray(weights.scales[layer], accumulator)
+        x = x * jax.lax.rsqrt(power + EPSILON) * scale
+      x = activate(x, activation)
     x = x.astype(dtype)
   return x
 

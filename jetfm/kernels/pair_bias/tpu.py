@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from jetfm.kernels.pair_bias.activations import value_and_slope
 from jetfm.kernels.pair_bias.features import features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
-from jetfm.kernels.pair_bias.packing import FIELDS, gelu_and_slope, pack_particles, pack_weights
+from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
 from jetfm.kernels.pallas import accumulator, dot, result, tiles, tpu_call
 from jetfm.lorentz import PairMomenta
@@ -29,10 +30,13 @@ class Options(NamedTuple):
   widths: tuple[int, ...]
   """Of the hidden layers, before padding."""
   dtype: Any
+  activation: str
   interpret: bool
 
 
-def pair_bias(p4, weights, mask, hidden, kind: str, dtype, interpret: bool = False) -> jax.Array:
+def pair_bias(
+  p4, weights, mask, hidden, kind: str, dtype, activation: str = "gelu", interpret: bool = False
+) -> jax.Array:
   """See `jetfm.kernels.pair_bias.api.pair_bias`."""
   n, heads = p4.shape[1], weights.kernels[-1].shape[1]
   widths = tuple(kernel.shape[1] for kernel in weights.kernels[:-1])
@@ -41,7 +45,7 @@ def pair_bias(p4, weights, mask, hidden, kind: str, dtype, interpret: bool = Fal
   visible = jnp.ones(p4.shape[:2], bool) if mask is None else mask
   particles = jnp.concatenate([particles, visible[:, None].astype(particles.dtype)], axis=1)
   particles = jnp.pad(particles, ((0, 0), (0, -particles.shape[1] % ROWS), (0, -n % ROWS)))
-  options = Options(kind, widths, jnp.dtype(dtype), interpret)
+  options = Options(kind, widths, jnp.dtype(dtype), activation, interpret)
   return _bias(packed, (particles,), options)[:, :heads, :n, :n]
 
 
@@ -131,22 +135,29 @@ def _add_gradients(sums, weights, x, hidden, d_bias, options: Options) -> None:
   for number in reversed(range(len(layers))):
     x, slope, unit, inverse = layers[number]
     gradient = dot(weights.kernels[number + 1][...], gradient, contract=(0, 0)) * slope
-    sums.scales[number][...] += (gradient * unit).sum(axis=1, keepdims=True)
-    gradient = gradient * weights.scales[number][...]
-    along = (gradient * unit).sum(axis=0, keepdims=True) / options.widths[number]
-    gradient = inverse * (gradient - unit * along)
+    if weights.scales:
+      sums.scales[number][...] += (gradient * unit).sum(axis=1, keepdims=True)
+      gradient = gradient * weights.scales[number][...]
+      along = (gradient * unit).sum(axis=0, keepdims=True) / options.widths[number]
+      gradient = inverse * (gradient - unit * along)
     sums.biases[number][...] += gradient.sum(axis=1, keepdims=True)
     gradient = gradient.astype(low)
     sums.kernels[number][...] += dot(gradient, x, contract=(1, 1))
 
 
 def _hidden_layer(x, weights, number: int, options: Options):
-  """Output, slope of the activation, linear part over its root mean square, one over that."""
+  """Output, slope of the activation, linear part over its root mean square, one over that.
+
+  Without a norm the third is the linear part itself, and the last None.
+  """
   linear = dot(weights.kernels[number][...], x) + weights.biases[number][...]
+  if not weights.scales:
+    out, slope = value_and_slope(linear, options.activation)
+    return out.astype(options.dtype), slope, linear, None
   power = (linear * linear).sum(axis=0, keepdims=True) / options.widths[number]
   inverse = jax.lax.rsqrt(power + EPSILON)
   unit = linear * inverse
-  out, slope = gelu_and_slope(unit * weights.scales[number][...])
+  out, slope = value_and_slope(unit * weights.scales[number][...], options.activation)
   return out.astype(options.dtype), slope, unit, inverse
 
 

@@ -18,14 +18,17 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from jetfm.kernels.extent import particle_extent
+from jetfm.kernels.pair_bias.activations import PLAIN, Arithmetic, value_and_slope
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
-from jetfm.kernels.pair_bias.packing import FIELDS, gelu_and_slope, pack_particles, pack_weights
+from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
 from jetfm.kernels.pallas import (
   SMALLEST_DOT,
   accumulator,
+  approximate_log,
   dot,
+  fused_multiply_add,
   padded,
   result,
   tiles,
@@ -57,6 +60,7 @@ class Options(NamedTuple):
   """Of the hidden layers, before padding."""
   heads: int
   dtype: Any
+  activation: str
   interpret: bool
 
   @property
@@ -64,17 +68,21 @@ class Options(NamedTuple):
     return PAIR_KINDS[self.kind].symmetric
 
   @property
-  def approximate(self) -> bool:
-    """Hardware's own log and tanh: good for half precision, and several times faster."""
-    return not self.interpret and jnp.dtype(self.dtype).itemsize == 2
+  def arithmetic(self) -> Arithmetic:
+    """The hardware's own log and tanh are good for half precision, and several times faster."""
+    if self.interpret or jnp.dtype(self.dtype).itemsize > 2:
+      return PLAIN
+    return Arithmetic(triton.approx_tanh, approximate_log, fused_multiply_add)
 
 
-def pair_bias(p4, weights, mask, hidden, kind: str, dtype, interpret: bool = False) -> jax.Array:
+def pair_bias(
+  p4, weights, mask, hidden, kind: str, dtype, activation: str = "gelu", interpret: bool = False
+) -> jax.Array:
   """See `jetfm.kernels.pair_bias.api.pair_bias`."""
   events, n = p4.shape[:2]
   end = jnp.full(events, n, jnp.int32) if mask is None else particle_extent(mask)
   widths = tuple(kernel.shape[1] for kernel in weights.kernels)
-  options = Options(kind, widths[:-1], widths[-1], jnp.dtype(dtype), interpret)
+  options = Options(kind, widths[:-1], widths[-1], jnp.dtype(dtype), activation, interpret)
   packed = pack_weights(weights, kind, dtype, padded)
   return _bias(packed, (pack_particles(p4, hidden, kind, dtype), end), options)
 
@@ -159,7 +167,8 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
   )(*arrays)
   sums = jax.tree.map(lambda x: x.sum(axis=0), sums)
   biases, others = ([vectors[row] for vectors in sums.vectors] for row in (0, 1))
-  return type(weights)(sums.kernels, tuple(biases), tuple(others[:-1]), others[-1])
+  scales = tuple(others[:-1]) if weights.scales else ()
+  return type(weights)(sums.kernels, tuple(biases), scales, others[-1])
 
 
 def _backward_kernel(
@@ -216,11 +225,15 @@ def _gradients(weights, particles, event, pairs, d_bias, options: Options):
   for number in reversed(range(len(units))):
     unit = units[number].astype(gradient.dtype)
     gradient = gradient * _activated(unit, weights, number, options)[1]
-    d_scale = gradient * unit
-    gradient = gradient * weights.scales[number][...][None, :]
-    along = (gradient * unit).sum(axis=1) / options.widths[number]
-    gradient = inverses[number] * (gradient - unit * along[:, None])
-    vectors.append(_sums(low, gradient, d_scale))
+    if weights.scales:
+      d_scale = gradient * unit
+      scale = weights.scales[number][...]
+      along = (d_scale * scale[None, :]).sum(axis=1) * (-1 / options.widths[number])
+      along = jnp.broadcast_to(along[:, None], unit.shape)
+      gradient = options.arithmetic.fma(unit, along, gradient * scale[None, :]) * inverses[number]
+      vectors.append(_sums(low, gradient, d_scale))
+    else:
+      vectors.append(_sums(low, gradient))
     gradient = gradient.astype(low)
     x = features
     if number:
@@ -253,18 +266,23 @@ def _sums(dtype, *terms: jax.Array) -> jax.Array:
   return total
 
 
-def _normalised(x, weights, number: int, options: Options) -> tuple[jax.Array, jax.Array]:
-  """Linear part of a hidden layer over its root mean square, and one over that (pairs, 1)."""
+def _normalised(x, weights, number: int, options: Options):
+  """Linear part of a hidden layer over its root mean square, and one over that (pairs, 1).
+
+  Without a norm, the linear part and None.
+  """
   linear = dot(x, weights.kernels[number][...]) + weights.biases[number][...][None, :]
-  power = (linear * linear).sum(axis=1) / options.widths[number]
+  if not weights.scales:
+    return linear, None
+  power = (linear * linear).sum(axis=1) * (1 / options.widths[number])
   inverse = jax.lax.rsqrt(power + EPSILON)[:, None]
   return linear * inverse, inverse
 
 
 def _activated(unit, weights, number: int, options: Options) -> tuple[jax.Array, jax.Array]:
   """Result of a hidden layer from its normalised linear part, and the slope of the activation."""
-  tanh = triton.approx_tanh if options.approximate else jnp.tanh
-  return gelu_and_slope(unit * weights.scales[number][...][None, :], tanh)
+  scaled = unit * weights.scales[number][...][None, :] if weights.scales else unit
+  return value_and_slope(scaled, options.activation, options.arithmetic)
 
 
 class Pairs(NamedTuple):
@@ -296,24 +314,14 @@ def _features(particles, event, pairs: Pairs, options: Options):
 
   *first, first_hidden = particle(pairs.i)
   *second, second_hidden = particle(pairs.j)
-  log = _approximate_log if options.approximate else jnp.log
-  features = features_of(PairMomenta(*first), PairMomenta(*second), options.kind, log)
+  features = features_of(
+    PairMomenta(*first), PairMomenta(*second), options.kind, options.arithmetic.log
+  )
   column = jax.lax.broadcasted_iota(jnp.int32, (*pairs.i.shape, SMALLEST_DOT), 1)
   x = jnp.zeros(column.shape, features[0].dtype)
   for number, feature in enumerate(features):
     x = jnp.where(column == number, feature[:, None], x)
   return x.astype(options.dtype), first_hidden + second_hidden > 0
-
-
-def _approximate_log(x):
-  log2 = triton.elementwise_inline_asm(
-    "lg2.approx.f32 $0, $1;",
-    args=[x],
-    constraints="=f,f",
-    pack=1,
-    result_shape_dtypes=[jax.ShapeDtypeStruct(x.shape, x.dtype)],
-  )[0]
-  return log2 * 0.6931471805599453
 
 
 def _at(ref, *index):
