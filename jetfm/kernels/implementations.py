@@ -22,10 +22,10 @@ class Implementation(NamedTuple):
     function: its name there.
     options: further arguments of the function.
     platform: 'gpu' (NVIDIA) or 'tpu', or None for any.
-    devices: parts of the names of the platform's devices that it is for; () for all.
     particles: most particles of an event, or None.
     dtypes: of its arguments, or None for any.
     width: greatest width of a head or a layer, or None.
+    devices: what the name of a device of the platform contains, one of these, or None for any.
   """
 
   module: str
@@ -35,7 +35,7 @@ class Implementation(NamedTuple):
   particles: int | None = None
   dtypes: tuple[str, ...] | None = None
   width: int | None = None
-  devices: tuple[str, ...] = ()
+  devices: tuple[str, ...] | None = None
 
   def __call__(self, *arrays: Any, **options: Any) -> Any:
     return self.load()(*arrays, **self.options, **options)
@@ -44,19 +44,26 @@ class Implementation(NamedTuple):
     """Raises: ImportError where this version of JAX lacks what the implementation is made of."""
     return getattr(importlib.import_module(self.module), self.function)
 
-  def refusal(self, particles: int, dtype: Any, width: int = 0) -> str | None:
-    """Why it cannot do this, on any platform; None if it can."""
+  def refusal(self, particles: int, dtypes: Sequence[Any], width: int = 0) -> str | None:
+    """Why it cannot do this, on any machine; None if it can."""
     if self.particles is not None and particles > self.particles:
       return f"takes up to {self.particles} particles, got {particles}"
-    if self.dtypes is not None and jnp.dtype(dtype).name not in self.dtypes:
-      return f"takes {', '.join(self.dtypes)}, got {jnp.dtype(dtype).name}"
+    for name in (jnp.dtype(dtype).name for dtype in dtypes):
+      if self.dtypes is not None and name not in self.dtypes:
+        return f"takes {', '.join(self.dtypes)}, got {name}"
     if self.width is not None and width > self.width:
       return f"takes widths up to {self.width}, got {width}"
     return None
 
-  def fits_device(self) -> bool:
-    """Whether the device that one lowers for is among its `devices`; asks none if it need not."""
-    return not self.devices or any(name in target_device_kind() for name in self.devices)
+  def wrong_machine(self) -> str | None:
+    """Why it cannot run on the device that the program is for; None if it can."""
+    if self.platform is not None and self.platform != target_platform():
+      return f"runs on {_MACHINES[self.platform]}, this program is for '{target_platform()}'"
+    if self.devices is not None and self.platform is not None:
+      kind = target_device_kind()
+      if not any(name in kind for name in self.devices):
+        return f"runs on {' '.join(self.devices)}, this program is for '{kind}'"
+    return None
 
 
 Table = Mapping[str, Implementation]
@@ -74,11 +81,7 @@ def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementat
       f"{list(table)}, and None chooses by itself"
     )
   chosen = table[name]
-  reason = chosen.refusal(**call)
-  if reason is None and chosen.platform is not None and chosen.platform != target_platform():
-    reason = f"runs on {_MACHINES[chosen.platform]}, this program is for '{target_platform()}'"
-  if reason is None and not chosen.fits_device():
-    reason = f"runs on {', '.join(chosen.devices)}, this program is for '{target_device_kind()}'"
+  reason = chosen.refusal(**call) or chosen.wrong_machine()
   if reason is not None:
     raise NotImplementedError(
       f"{operation}: '{name}' {reason}. implementation=None chooses one that can, 'xla' can always"
@@ -110,13 +113,14 @@ def by_platform(
 ) -> Any:
   """Runs what is best on the platform that the program is lowered for, and can do the call.
 
-  Only the kernel of `target_platform` is traced: to lower for a machine that is not here, do so
+  Only a kernel of `target_platform` is traced: to lower for a machine that is not here, do so
   under an abstract mesh of its devices.
   kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementations, the
-    best one first.
+    best first.
   """
   platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
-  kernel = next((k for k in kernels.get(platform, ()) if _can(k, call)), default)
+  able = (kernel for kernel in kernels.get(platform, ()) if _can_run(kernel, call))
+  kernel = next(able, default)
   if kernel.platform is None:
     return kernel(*arrays, **options)
 
@@ -126,8 +130,8 @@ def by_platform(
   return jax.lax.platform_dependent(*arrays, default=of(default), **{platform: of(kernel)})
 
 
-def _can(kernel: Implementation, call: Mapping[str, Any]) -> bool:
-  if kernel.refusal(**call) is not None or not kernel.fits_device():
+def _can_run(kernel: Implementation, call: Mapping[str, Any]) -> bool:
+  if kernel.refusal(**call) or kernel.wrong_machine():
     return False
   try:
     kernel.load()

@@ -15,7 +15,7 @@ _HERE = "jetfm.kernels.pair_attention"
 _TRITON, _TPU = f"{_HERE}.triton", f"{_HERE}.tpu"
 
 HOPPER = ("H100", "H200", "H800", "H20", "GH200")
-"""In the names of the devices whose warpgroups multiply from shared memory, as no others do."""
+"""Only their warpgroups multiply from shared memory as 'mosaic_gpu' does."""
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla": Implementation(f"{_HERE}.reference", "pair_attention"),
@@ -96,7 +96,7 @@ def pair_attention(
   particles = max(q.shape[1], k.shape[1])
   call = {
     "particles": particles,
-    "dtype": jnp.result_type(q, k, v, *(() if bias is None else (bias,))),
+    "dtypes": (jnp.result_type(q, k, v), *(() if bias is None else (bias.dtype,))),
     "width": q.shape[-1],
   }
   options = {"scale": scale, "share_bias": share_bias}

@@ -209,7 +209,7 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
       "arrived": plgpu.Barrier(num_arrivals=copies, num_barriers=steps),
       # Multiplied with tiles of tokens, and must be laid out as these are.
       "turned": _tile(SIDE, SIDE, inputs.q.dtype, tokens().transforms[1].swizzle),
-      "d_k_tile": tokens(),
+      "d_k_tile": tokens(),  # and of d_q, later
       "d_v_tile": tokens(),
       "d_q_sums": _tile(SIDE, width, jnp.float32, min(4 * width, 128), tiles(n, SIDE)),
     },
@@ -342,12 +342,8 @@ def _backward_kernel(
   plgpu.wait_smem_to_gmem(0)
 
 
-_attend = attention_of(_forward, _backward, ordered_interpreter=True)
-
-
-def pair_attention(q, k, v, bias, mask, rows, scale, share_bias=False, interpret=False):
-  """See `jetfm.kernels.pair_attention.api.pair_attention`."""
-  return _attend(q, k, v, bias, mask, rows, scale, share_bias, interpret)
+pair_attention = attention_of(_forward, _backward, ordered_interpreter=True)
+"""See `jetfm.kernels.pair_attention.api.pair_attention`."""
 
 
 def _scores(group: Warpgroup, q, slot: Slot, factor: float) -> jax.Array:

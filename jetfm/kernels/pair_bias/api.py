@@ -117,7 +117,7 @@ def pair_bias(
     {"kind": kind, "dtype": dtype, "activation": activation},
   )
   widest = max(kernel.shape[1] for kernel in weights.kernels)
-  call = {"particles": p4.shape[1], "dtype": dtype, "width": widest}
+  call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
   if implementation is not None:
     return by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)(*arrays, **options)
   kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
