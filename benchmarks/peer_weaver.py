@@ -24,7 +24,7 @@ def build(
 
   def logits(batch: Batch) -> torch.Tensor:
     # weaver's order is px, py, pz, E, and particles are the last axis.
-    vectors = batch["p4"][..., [1, 2, 3, 0]].transpose(1, 2)
+    vectors = batch["p4"].roll(-1, dims=-1).transpose(1, 2)
     return run(batch["features"].transpose(1, 2), v=vectors, mask=batch["mask"][:, None])
 
   return model, logits
