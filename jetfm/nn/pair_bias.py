@@ -15,7 +15,8 @@ class PairBias(nn.Module):
   """Attention bias of every pair of particles from their four-momenta, for all layers at once.
 
   A pointwise MLP F -> widths -> H on pair features, its activation 'gelu' or 'relu', with a norm in
-  each hidden layer or none; see `jetfm.kernels.pair_bias` for the equation. Pairs with a hidden particle get a learned constant.
+  each hidden layer or none; see `jetfm.kernels.pair_bias` for the equation. Pairs with a hidden
+  particle get a learned constant.
 
   Shapes: p4 (B, N, 4) in GeV, mask and hidden (B, N) -> (B, H, N, N).
   Raises: ValueError for an unknown kind, activation or implementation.
