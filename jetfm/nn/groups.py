@@ -27,11 +27,14 @@ spent its first thousand steps on finding directions again, one axis after the o
 class GroupEmbed(nn.Module):
   """Standardised features -> one token for each object, from all of its detector groups.
 
-      e_g = MLP_g(features of g)     where g measured the object,
+      e_g = MLP_g(x_g) + W_g x_g     where g measured x_g of the object,
             missing_g                where it did not,
             hidden_g                 where its measurement is hidden;
       token = s LN(W [e_1 | e_2 | ...] + b)     (combine 'concatenate'),
               s LN(sum_g e_g)                   ('sum'),           s = `TOKEN_SCALE`
+
+  Columns of categories are -1 and 1 in x_g, as large as the standardised ones beside them, and with
+  W_g the token begins as a linear code of all columns: a charge is not lost among momenta.
 
   There is no norm before the networks: over the one or two columns of a small group it would leave
   nothing but a sign. What is stored for a missing or a hidden measurement changes no bit of the
@@ -59,7 +62,9 @@ class GroupEmbed(nn.Module):
       here = measured[..., index, None] & ~hidden[..., index, None]
       # Zero before the network, as 0 times NaN is NaN in a gradient.
       own = jnp.where(here, columns[..., group_columns(self.schema, group)], 0)
-      own = MLP(self.widths, dtype=self.dtype, name=f"group_{group}")(own)
+      own = jnp.where(categories(self.schema, group), 2 * own - 1, own)
+      linear = nn.Dense(width, use_bias=False, dtype=self.dtype, name=f"linear_{group}")(own)
+      own = MLP(self.widths, dtype=self.dtype, name=f"group_{group}")(own) + linear
       learned = [
         self.param(f"{name}_{group}", nn.initializers.normal(0.02), (width,)).astype(own.dtype)
         for name in ("missing", "mask_token")
@@ -72,6 +77,12 @@ class GroupEmbed(nn.Module):
       joined = jnp.concatenate(embedded, axis=-1)
       token = nn.Dense(width, dtype=self.dtype, name="combine")(joined)
     return TOKEN_SCALE * LayerNorm(dtype=self.dtype, name="norm")(token)
+
+
+def categories(schema: Schema, group: str) -> np.ndarray:
+  """Which of a group's columns stand for a category, (columns,) bool."""
+  own = [f for f in schema.features if f.group == group]
+  return np.concatenate([np.full(f.width, f.width > 1) for f in own])
 
 
 def group_columns(schema: Schema, group: str) -> np.ndarray:
