@@ -4,7 +4,8 @@ Both sides run in processes of their own on the same shuffled jets, the optimize
 alternating windows of time; a window ends when the device has done its work. The ratio is that of
 the medians of real jets per second. On a CPU both compute in float32 with two threads; where there
 is a GPU both use it, in bfloat16 unless asked otherwise (the peer by autocast). With `padded` every
-slot of every jet is filled, else multiplicities are those of real jets.
+slot of every jet is filled, else multiplicities are those of real jets. On a GPU all programs are
+made and compiled at the same time, before the first window.
 
 The memory ratio is that of what running takes, which is what grows with the batch. On a CPU: the
 most memory that the process had resident during some steps, less what it had before the first, with
@@ -18,6 +19,7 @@ interpreter, which may be this one.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -75,7 +77,11 @@ class Side:
       stdout=subprocess.PIPE,
       text=True,
     )
-    self.about = self._read()
+
+  @functools.cached_property
+  def about(self) -> dict[str, Any]:
+    """Its first line, which comes when it is ready."""
+    return self._read()
 
   def ask(self, question: str) -> Any:
     """The answer to a line that benchmarks/side.py understands."""
@@ -128,7 +134,7 @@ def device_kind() -> str:
 
 def measure_models(
   kinds: tuple[str, ...] = KINDS,
-  peer: str = "weaver",
+  peers: tuple[str, ...] = ("weaver",),
   *,
   repeats: int = 3,
   seconds: float = 20.0,
@@ -137,7 +143,9 @@ def measure_models(
   padded: bool = False,
   budget: float | None = None,
 ) -> list[dict[str, Any]]:
-  """Rows `<kind>_ratio` and `<kind>_memory_ratio`; `detail` has what they were made of.
+  """Rows `<kind>_ratio` and `<kind>_memory_ratio` for every peer; `detail` has their parts.
+
+  Names of rows are followed by those of peers other than weaver, and by `padded`.
 
   Args:
     budget: seconds that all may take, about: windows become shorter, compilation does not.
@@ -162,34 +170,51 @@ def measure_models(
       began = time.perf_counter()
       flags = [str(path), f"--kind={kind}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
       threads = [f"--threads={THREADS}"] if device == "cpu" else []
-      peer_program = [peer_python(), "-m", "benchmarks.peer_torch", peer]
-      other = Side(peer, [*peer_program, *flags, *threads])
       program = [sys.executable, "-m", "benchmarks.own_model"]
-      own = Side("jetfm", [*program, *flags, *(["--padded"] if padded else [])])
+      commands = {"jetfm": [*program, *flags, *(["--padded"] if padded else [])]}
+      for peer in peers:
+        commands[peer] = [peer_python(), "-m", "benchmarks.peer_torch", peer, *flags, *threads]
+      sides = {}
+      for name, command in commands.items():
+        sides[name] = Side(name, command)
+        if device == "cpu":  # few cores: one after the other
+          print(f"{name}: {sides[name].about['versions']}", file=sys.stderr)
+      abouts = {name: side.about for name, side in sides.items()}
       spent = time.perf_counter() - began
       window = seconds
       if share is not None:
-        window = min(seconds, max((share - spent) / (2.5 * repeats), SHORTEST))
+        window = min(seconds, max((share - spent) / (1.25 * repeats * len(sides)), SHORTEST))
         print(f"{kind}: ready after {spent:.0f} s, windows of {window:.1f} s", file=sys.stderr)
-      rates: dict[str, list[float]] = {"jetfm": [], peer: []}
+      rates: dict[str, list[float]] = {name: [] for name in sides}
       for _ in range(repeats):
-        rates["jetfm"].append(own.ask(f"rate {window}"))
-        rates[peer].append(other.ask(f"rate {window}"))
-      memory = {"jetfm": own.ask("memory"), peer: other.ask("memory")}
-      detail = {
-        **common,
-        "device": own.about["device"],
-        "parameters": {"jetfm": own.about["parameters"], peer: other.about["parameters"]},
-        "versions": f"{own.about['versions']}; {other.about['versions']}",
-      }
-      own.close()
-      other.close()
-      target = TARGETS.get((device, peer, padded), OTHERWISE)[KINDS.index(kind)]
-      rows += _rows(kind, peer, rates, memory, target, detail)
+        for name, side in sides.items():
+          rates[name].append(side.ask(f"rate {window}"))
+      memory = {name: side.ask("memory") for name, side in sides.items()}
+      for side in sides.values():
+        side.close()
+      for peer in peers:
+        two = ("jetfm", peer)
+        detail = {
+          **common,
+          "device": abouts["jetfm"]["device"],
+          "parameters": {name: abouts[name]["parameters"] for name in two},
+          "versions": "; ".join(abouts[name]["versions"] for name in two),
+        }
+        target = TARGETS.get((device, peer, padded), OTHERWISE)[KINDS.index(kind)]
+        marks = [] if peer == "weaver" else [peer.replace("-", "_")]
+        rows += _rows(
+          kind,
+          peer,
+          "_".join(["", *marks, *(["padded"] if padded else [])]),
+          {name: rates[name] for name in two},
+          {name: memory[name] for name in two},
+          target,
+          detail,
+        )
   return rows
 
 
-def _rows(kind, peer, rates, memory, target: float, detail) -> list[dict[str, Any]]:
+def _rows(kind, peer, suffix, rates, memory, target: float, detail) -> list[dict[str, Any]]:
   medians = {name: statistics.median(values) for name, values in rates.items()}
   ratio = medians["jetfm"] / medians[peer]
   taken = memory["jetfm"]["used"] / memory[peer]["used"]
@@ -200,7 +225,7 @@ def _rows(kind, peer, rates, memory, target: float, detail) -> list[dict[str, An
   }
   return [
     {
-      "name": f"{kind}_ratio",
+      "name": f"{kind}_ratio{suffix}",
       "value": round(ratio, 3),
       "unit": f"x {peer}",
       "target": f">= {target:g}",
@@ -208,7 +233,7 @@ def _rows(kind, peer, rates, memory, target: float, detail) -> list[dict[str, An
       "detail": {**speed, **detail, "load": round(os.getloadavg()[0], 1)},
     },
     {
-      "name": f"{kind}_memory_ratio",
+      "name": f"{kind}_memory_ratio{suffix}",
       "value": round(taken, 3),
       "unit": f"x {peer}",
       "target": f"<= {MEMORY_TARGET:g}",

@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   data.add_argument("--data", type=pathlib.Path, help="directory of ROOT files to ingest instead")
   for kind in MODEL_COMMANDS:
     model = commands.add_parser(kind, help="speed and memory against another implementation")
-    model.add_argument("--peer", default="weaver", choices=PEERS)
+    model.add_argument("--peer", default="weaver", help=f"of {', '.join(PEERS)}; several by commas")
     model.add_argument("--padded", action="store_true", help="jets that fill every slot")
     model.add_argument("--batch-size", type=int, help="128, or 512 on a GPU")
     model.add_argument("--repeats", type=int, default=3, help="alternating measurements")
@@ -142,7 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   options = parser.parse_args(argv)
   print(_machine())
   if options.command in MODEL_COMMANDS:
-    rows = measure_models(options)
+    peers = tuple(options.peer.split(","))
+    if unknown := set(peers) - set(PEERS):
+      parser.error(f"no peer '{unknown.pop()}'; there are {', '.join(PEERS)}")
+    rows = measure_models(options, peers)
   elif options.command == "online":
     rows = measure_online(options)
   else:
@@ -154,13 +157,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 0 if all(row["holds"] for row in rows) else 1
 
 
-def measure_models(options: argparse.Namespace) -> list[dict[str, Any]]:
+def measure_models(options: argparse.Namespace, peers: tuple[str, ...]) -> list[dict[str, Any]]:
   """The rows of `train` or `infer`."""
   from benchmarks import model_speed
 
   rows = model_speed.measure_models(
     (options.command,),
-    options.peer,
+    peers,
     repeats=options.repeats,
     seconds=options.seconds,
     batch_size=options.batch_size,

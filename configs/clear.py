@@ -81,6 +81,8 @@ def get_config(variant="base"):
       "conditions": ("charged", "neutral", "charged_without_emc", "neutral_without_moments"),
       "pair": "event",
       "pair_widths": (16, 16) if tiny else (64, 64, 64),
+      "pair_activation": "gelu",
+      "pair_norm": True,
       "dropout": 0.0 if tiny else 0.1,
       "dtype": "float32",
       "remat": False,

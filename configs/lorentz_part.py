@@ -74,6 +74,8 @@ def get_config(variant="base"):
       "heads": 4 if tiny else 8,
       "embed_widths": (32,) if tiny else (128, 512),
       "pair_widths": (16, 16) if tiny else (64, 64, 64),
+      "pair_activation": "gelu",
+      "pair_norm": True,
       "frame": "jet",
       "pair": "part",
       "scalars": "schema",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ class Implementation(NamedTuple):
     particles: most particles of an event, or None.
     dtypes: of its arguments, or None for any.
     width: greatest width of a head or a layer, or None.
+    devices: what the name of a device of the platform contains, one of these, or None for any.
   """
 
   module: str
@@ -34,6 +35,7 @@ class Implementation(NamedTuple):
   particles: int | None = None
   dtypes: tuple[str, ...] | None = None
   width: int | None = None
+  devices: tuple[str, ...] | None = None
 
   def __call__(self, *arrays: Any, **options: Any) -> Any:
     return self.load()(*arrays, **self.options, **options)
@@ -42,14 +44,25 @@ class Implementation(NamedTuple):
     """Raises: ImportError where this version of JAX lacks what the implementation is made of."""
     return getattr(importlib.import_module(self.module), self.function)
 
-  def refusal(self, particles: int, dtype: Any, width: int = 0) -> str | None:
-    """Why it cannot do this, on any platform; None if it can."""
+  def refusal(self, particles: int, dtypes: Sequence[Any], width: int = 0) -> str | None:
+    """Why it cannot do this, on any machine; None if it can."""
     if self.particles is not None and particles > self.particles:
       return f"takes up to {self.particles} particles, got {particles}"
-    if self.dtypes is not None and jnp.dtype(dtype).name not in self.dtypes:
-      return f"takes {', '.join(self.dtypes)}, got {jnp.dtype(dtype).name}"
+    for name in (jnp.dtype(dtype).name for dtype in dtypes):
+      if self.dtypes is not None and name not in self.dtypes:
+        return f"takes {', '.join(self.dtypes)}, got {name}"
     if self.width is not None and width > self.width:
       return f"takes widths up to {self.width}, got {width}"
+    return None
+
+  def wrong_machine(self) -> str | None:
+    """Why it cannot run on the device that the program is for; None if it can."""
+    if self.platform is not None and self.platform != target_platform():
+      return f"runs on {_MACHINES[self.platform]}, this program is for '{target_platform()}'"
+    if self.devices is not None and self.platform is not None:
+      kind = target_device_kind()
+      if not any(name in kind for name in self.devices):
+        return f"runs on {' '.join(self.devices)}, this program is for '{kind}'"
     return None
 
 
@@ -68,9 +81,7 @@ def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementat
       f"{list(table)}, and None chooses by itself"
     )
   chosen = table[name]
-  reason = chosen.refusal(**call)
-  if reason is None and chosen.platform is not None and chosen.platform != target_platform():
-    reason = f"runs on {_MACHINES[chosen.platform]}, this program is for '{target_platform()}'"
+  reason = chosen.refusal(**call) or chosen.wrong_machine()
   if reason is not None:
     raise NotImplementedError(
       f"{operation}: '{name}' {reason}. implementation=None chooses one that can, 'xla' can always"
@@ -95,25 +106,21 @@ def target_device_kind() -> str:
 
 def by_platform(
   default: Implementation,
-  kernels: Mapping[str, Implementation],
+  kernels: Mapping[str, Sequence[Implementation]],
   *arrays: Any,
   call: Mapping[str, Any],
   options: Mapping[str, Any],
 ) -> Any:
   """Runs what is best on the platform that the program is lowered for, and can do the call.
 
-  Only the kernel of `target_platform` is traced: to lower for a machine that is not here, do so
+  Only a kernel of `target_platform` is traced: to lower for a machine that is not here, do so
   under an abstract mesh of its devices.
-  kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementation.
+  kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementations, the
+    best first.
   """
   platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
-  kernel = kernels.get(platform)
-  if kernel is None or kernel.refusal(**call) is not None:
-    return default(*arrays, **options)
-  try:
-    kernel.load()
-  except ImportError:  # JAX will drop its Triton backend some day
-    return default(*arrays, **options)
+  able = (kernel for kernel in kernels.get(platform, ()) if _can_run(kernel, call))
+  kernel = next(able, default)
   if kernel.platform is None:
     return kernel(*arrays, **options)
 
@@ -121,3 +128,13 @@ def by_platform(
     return lambda *arrays: implementation(*arrays, **options)
 
   return jax.lax.platform_dependent(*arrays, default=of(default), **{platform: of(kernel)})
+
+
+def _can_run(kernel: Implementation, call: Mapping[str, Any]) -> bool:
+  if kernel.refusal(**call) or kernel.wrong_machine():
+    return False
+  try:
+    kernel.load()
+  except ImportError:  # JAX will drop its Triton backend some day
+    return False
+  return True

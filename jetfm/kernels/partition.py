@@ -78,7 +78,7 @@ def split_over_events(
         for x, flag in zip(leaves, in_batched, strict=True)
       )
       values = batched(*leaves)
-      values = tuple(x.reshape(axis_size, -1, *x.shape[1:]) for x in values)
+      values = tuple(x.reshape(axis_size, x.shape[0] // axis_size, *x.shape[1:]) for x in values)
       return values, tuple(True for _ in values)
     axes = [0 if flag else None for flag in in_batched]
     return jax.vmap(run, in_axes=axes)(*leaves), tuple(True for _ in results)

@@ -110,6 +110,7 @@ class Encoder(nn.Module):
     frame: 'jet' brings every jet into a common frame, 'lab' does not.
     pair: pair features, one of `jetfm.kernels.PAIR_KINDS`, or None for no bias.
     pair_widths: hidden widths of the pair MLP.
+    pair_activation, pair_norm: of its hidden layers: 'gelu' or 'relu', RMSNorm or none.
     max_rank: pT ranks of hidden particles at or beyond the last share its code.
     dropout: rate inside the blocks.
     dtype: of the trunk's products, such as jnp.bfloat16; parameters are float32. None computes in
@@ -127,6 +128,8 @@ class Encoder(nn.Module):
   frame: str = "jet"
   pair: str | None = "part"
   pair_widths: Sequence[int] = (64, 64, 64)
+  pair_activation: str = "gelu"
+  pair_norm: bool = True
   max_rank: int = 128
   dropout: float = 0.0
   dtype: Any = None
@@ -160,7 +163,14 @@ class Encoder(nn.Module):
     bias = None
     if self.pair is not None:
       bias = PairBias(
-        self.heads, self.pair_widths, self.pair, self.dtype, self.implementation, name="pair_bias"
+        self.heads,
+        self.pair_widths,
+        self.pair,
+        self.dtype,
+        self.implementation,
+        self.pair_activation,
+        self.pair_norm,
+        name="pair_bias",
       )(visible.p4, visible.mask, visible.hidden if no_momentum is None else no_momentum)
 
     block_class = nn.remat(AttentionBlock, static_argnums=(4, 5)) if self.remat else AttentionBlock

@@ -14,11 +14,12 @@ from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
 class PairBias(nn.Module):
   """Attention bias of every pair of particles from their four-momenta, for all layers at once.
 
-  A pointwise MLP F -> widths -> H on pair features; see `jetfm.kernels.pair_bias` for the
-  equation. Pairs with a hidden particle get a learned constant.
+  A pointwise MLP F -> widths -> H on pair features, its activation 'gelu' or 'relu', with a norm in
+  each hidden layer or none; see `jetfm.kernels.pair_bias` for the equation. Pairs with a hidden
+  particle get a learned constant.
 
   Shapes: p4 (B, N, 4) in GeV, mask and hidden (B, N) -> (B, H, N, N).
-  Raises: ValueError for an unknown kind or implementation.
+  Raises: ValueError for an unknown kind, activation or implementation.
   """
 
   heads: int
@@ -26,6 +27,8 @@ class PairBias(nn.Module):
   kind: str = "part"
   dtype: Any = None
   implementation: str | None = None
+  activation: str = "gelu"
+  norm: bool = True
 
   @nn.compact
   def __call__(self, p4: jax.Array, mask: jax.Array, hidden: jax.Array | None = None) -> jax.Array:
@@ -37,7 +40,9 @@ class PairBias(nn.Module):
     weights = PairBiasWeights(
       kernels=tuple(self.param(f"kernel_{l}", init, (sizes[l], sizes[l + 1])) for l in layers),
       biases=tuple(self.param(f"bias_{l}", zeros, (sizes[l + 1],)) for l in layers),
-      scales=tuple(self.param(f"scale_{l}", ones, (sizes[l + 1],)) for l in layers[:-1]),
+      scales=tuple(
+        self.param(f"scale_{l}", ones, (sizes[l + 1],)) for l in layers[:-1] if self.norm
+      ),
       hidden=self.param("hidden", zeros, (self.heads,)),
     )
     return pair_bias(
@@ -46,6 +51,7 @@ class PairBias(nn.Module):
       mask,
       hidden,
       kind=self.kind,
+      activation=self.activation,
       dtype=self.dtype,
       implementation=self.implementation,
     )

@@ -30,7 +30,7 @@ def mosaic_gpu(monkeypatch):
   """The name of that implementation, made to run here: in Pallas' interpreter without a GPU."""
   if jax.default_backend() != "gpu":
     table = attention_api.IMPLEMENTATIONS
-    anywhere = table["mosaic_gpu"]._replace(platform=None, options={"interpret": True})
+    anywhere = table["mosaic_gpu"]._replace(platform=None, devices=(), options={"interpret": True})
     monkeypatch.setitem(table, "mosaic_gpu", anywhere)
   return "mosaic_gpu"
 

@@ -1,6 +1,7 @@
 """Every kernel, forward and backward, becomes a program for a GPU and for a TPU, on any machine."""
 
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -109,8 +110,17 @@ def test_transformed_attention_by_mosaic_gpu_lowers(name):
 
 def test_mosaic_gpu_knows_its_gpus(monkeypatch):
   monkeypatch.setitem(TARGETS, "cuda", ("gpu", "NVIDIA A100", ""))
-  with pytest.raises(NotImplementedError, match=r"runs on Hopper GPUs.* got NVIDIA A100"):
+  with pytest.raises(NotImplementedError, match=r"runs on H100 .* for 'NVIDIA A100'"):
     kernels_in("cuda", two_layers("mosaic_gpu"), *attention_shapes(64, jnp.bfloat16))
+
+
+def test_none_takes_mosaic_gpu_where_jax_has_no_triton(monkeypatch):
+  monkeypatch.setitem(sys.modules, "jetfm.kernels.pair_attention.triton", None)
+  half, single = (attention_shapes(64, dtype) for dtype in ("bfloat16", "float32"))
+  assert kernels_in("cuda", two_layers(None), *half, call=MOSAIC_GPU) == 4
+  assert kernels_in("cuda", two_layers(None), *single, call=MOSAIC_GPU) == 0
+  monkeypatch.setitem(TARGETS, "cuda", ("gpu", "NVIDIA A100", ""))
+  assert kernels_in("cuda", two_layers(None), *half, call=MOSAIC_GPU) == 0
 
 
 def bias_shapes(n, kind, widths):

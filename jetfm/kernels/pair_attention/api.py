@@ -14,11 +14,16 @@ from jetfm.typing import Array
 _HERE = "jetfm.kernels.pair_attention"
 _TRITON, _TPU = f"{_HERE}.triton", f"{_HERE}.tpu"
 
+HOPPER = ("H100", "H200", "H800", "H20", "GH200")
+"""Only their warpgroups multiply from shared memory as 'mosaic_gpu' does."""
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla": Implementation(f"{_HERE}.reference", "pair_attention"),
   "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_attention"),
   "triton": Implementation(_TRITON, "pair_attention", {}, "gpu", 512, SINGLE, 64),
-  "mosaic_gpu": Implementation(f"{_HERE}.mosaic_gpu", "pair_attention", {}, "gpu", 512, HALF, 64),
+  "mosaic_gpu": Implementation(
+    f"{_HERE}.mosaic_gpu", "pair_attention", {}, "gpu", 512, HALF, 64, HOPPER
+  ),
   "cudnn": Implementation(f"{_HERE}.cudnn", "pair_attention", {}, "gpu", None, HALF, 128),
   "tpu": Implementation(_TPU, "pair_attention", {}, "tpu", 256, SINGLE, 32),
   "interpret": Implementation(
@@ -27,8 +32,11 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
-KERNELS = {"cuda": IMPLEMENTATIONS["triton"], "tpu": IMPLEMENTATIONS["tpu"]}
-"""What None chooses on a platform, where it can; 'xla' elsewhere."""
+KERNELS = {
+  "cuda": (IMPLEMENTATIONS["mosaic_gpu"], IMPLEMENTATIONS["triton"]),
+  "tpu": (IMPLEMENTATIONS["tpu"],),
+}
+"""What None chooses on a platform: the first that can; 'xla' elsewhere."""
 
 FEW_PARTICLES = 32
 """Up to so many particles XLA is as good, and compiles faster."""
@@ -88,7 +96,7 @@ def pair_attention(
   particles = max(q.shape[1], k.shape[1])
   call = {
     "particles": particles,
-    "dtype": jnp.result_type(q, k, v),
+    "dtypes": (jnp.result_type(q, k, v), *(() if bias is None else (bias.dtype,))),
     "width": q.shape[-1],
   }
   options = {"scale": scale, "share_bias": share_bias}

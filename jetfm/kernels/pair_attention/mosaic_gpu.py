@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jetfm.kernels.implementations import HALF, target_device_kind
 from jetfm.kernels.pair_attention.gradient import Inputs, Options, attention_of
 from jetfm.kernels.pallas import (
   LOG2E,
@@ -31,8 +30,6 @@ from jetfm.kernels.pallas import (
   tiles,
 )
 
-HOPPER = ("H100", "H200", "H800", "H20", "GH200")
-"""In the names of the devices whose warpgroups multiply from shared memory, as no others do."""
 SIDE = 64
 """Queries and keys of a tile: the least that a warpgroup multiplies."""
 STRIP = 16
@@ -212,7 +209,7 @@ def _run_backward(options: Options, inputs: Inputs, out, lse, d_out, running):
       "arrived": plgpu.Barrier(num_arrivals=copies, num_barriers=steps),
       # Multiplied with tiles of tokens, and must be laid out as these are.
       "turned": _tile(SIDE, SIDE, inputs.q.dtype, tokens().transforms[1].swizzle),
-      "d_k_tile": tokens(),
+      "d_k_tile": tokens(),  # and of d_q, later
       "d_v_tile": tokens(),
       "d_q_sums": _tile(SIDE, width, jnp.float32, min(4 * width, 128), tiles(n, SIDE)),
     },
@@ -345,22 +342,8 @@ def _backward_kernel(
   plgpu.wait_smem_to_gmem(0)
 
 
-_attend = attention_of(_forward, _backward, ordered_interpreter=True)
-
-
-def pair_attention(q, k, v, bias, mask, rows, scale, share_bias=False, interpret=False):
-  """See `jetfm.kernels.pair_attention.api.pair_attention`."""
-  kind = "" if interpret else target_device_kind()
-  if not interpret and not any(name in kind for name in HOPPER):
-    raise NotImplementedError(
-      f"pair_attention: 'mosaic_gpu' runs on Hopper GPUs ({', '.join(HOPPER)}), got {kind}"
-    )
-  if bias is not None and jnp.dtype(bias.dtype).name not in HALF:
-    raise NotImplementedError(
-      f"pair_attention: 'mosaic_gpu' takes a bias of {' or '.join(HALF)}, got {bias.dtype}. "
-      "Give bias.astype(q.dtype)"
-    )
-  return _attend(q, k, v, bias, mask, rows, scale, share_bias, interpret)
+pair_attention = attention_of(_forward, _backward, ordered_interpreter=True)
+"""See `jetfm.kernels.pair_attention.api.pair_attention`."""
 
 
 def _scores(group: Warpgroup, q, slot: Slot, factor: float) -> jax.Array:

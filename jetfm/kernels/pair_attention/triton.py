@@ -34,8 +34,8 @@ LOWEST = -1e30
 BACKWARD_KEYS = 128
 """Of a program of the backward pass, so that most events have one part of dq."""
 ALIGNED = 16
-"""Particles are loaded so many at a time, or as many as divide their number: a bound on an index that
-is a multiple of 8 lets the compiler load 8 numbers at once."""
+"""Particles are loaded so many at a time, or as many as divide their number: a bound on an index
+that is a multiple of 8 lets the compiler load 8 numbers at once."""
 NOBODY = 1e30
 """Log-sum-exp of a query without keys: exp2(score - NOBODY) is 0."""
 

@@ -26,8 +26,8 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
-KERNELS = {"cuda": IMPLEMENTATIONS["triton"], "tpu": IMPLEMENTATIONS["tpu"]}
-ON_CPU = {"cpu": IMPLEMENTATIONS["xla_chunked"]}
+KERNELS = {"cuda": (IMPLEMENTATIONS["triton"],), "tpu": (IMPLEMENTATIONS["tpu"],)}
+ON_CPU = {"cpu": (IMPLEMENTATIONS["xla_chunked"],)}
 """What None chooses on a platform, where it can; 'xla' elsewhere."""
 
 FEW_PARTICLES = 32
@@ -45,7 +45,7 @@ class PairBiasWeights(NamedTuple):
   biases: tuple[Array, ...]
   """(W,), ..., (H,)."""
   scales: tuple[Array, ...]
-  """(W,) for each hidden layer: the learned scale of its RMSNorm; () for a network without norms."""
+  """(W,) for each hidden layer: the learned scale of its RMSNorm; () for no norms."""
   hidden: Array
   """(H,) the bias of a pair with a hidden particle."""
 
@@ -101,8 +101,8 @@ def pair_bias(
     )
   if len(weights.scales) not in (0, len(weights.kernels) - 1):
     raise ValueError(
-      f"{len(weights.scales)} scales for {len(weights.kernels) - 1} hidden layers: give one for each, "
-      "or none"
+      f"{len(weights.scales)} scales for {len(weights.kernels) - 1} hidden layers: give one for "
+      "each, or none"
     )
   for name, flags in (("mask", mask), ("hidden", hidden)):
     if flags is not None and flags.shape != p4.shape[:2]:
@@ -117,7 +117,7 @@ def pair_bias(
     {"kind": kind, "dtype": dtype, "activation": activation},
   )
   widest = max(kernel.shape[1] for kernel in weights.kernels)
-  call = {"particles": p4.shape[1], "dtype": dtype, "width": widest}
+  call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
   if implementation is not None:
     return by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)(*arrays, **options)
   kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU

@@ -1,10 +1,9 @@
 """The pair bias on NVIDIA GPUs: features and hidden layers of a pair never leave the registers.
 
-A tile is a square of pairs. Forward, one program per tile and event; for symmetric features only
-tiles of the upper triangle are computed, and written twice. Backward, a fixed number of programs
-share the tiles of all events, recompute them and sum weight gradients in registers; the programs'
-sums are added afterwards: no atomics, results repeat bit by bit. Tiles beyond an event's particles
-are not visited.
+A tile is a rectangle of pairs, for symmetric features only of those in the upper triangle. A fixed
+number of programs share the tiles of all events that hold particles; others are not visited.
+Forward, a tile is written twice. Backward, it is recomputed, and weight gradients are summed in
+registers; the programs' sums are added afterwards: no atomics, results repeat bit by bit.
 """
 
 from __future__ import annotations
@@ -38,20 +37,22 @@ from jetfm.lorentz import PairMomenta
 
 
 class Tile(NamedTuple):
-  """Pairs of `rows` particles with `columns` particles."""
+  """Pairs of `rows` particles with `columns` particles, and how many warps work on them."""
 
   rows: int
   columns: int
+  warps: int
 
   @property
   def pairs(self) -> int:
     return self.rows * self.columns
 
 
-FORWARD, BACKWARD = Tile(8, 8), Tile(4, 8)
-"""The backward pass also has all weight gradients in registers."""
-PROGRAMS = 264
-"""Of the backward pass: two for each multiprocessor of an H100 or H200."""
+_HALF = Tile(8, 8, warps=4), Tile(4, 4, warps=4)
+_SINGLE = Tile(4, 4, warps=8), Tile(4, 4, warps=8)
+"""Forward and backward, by dtype: a backward tile also has all weight gradients in registers."""
+FORWARD_PROGRAMS, BACKWARD_PROGRAMS = 1056, 264
+"""Eight and two for each multiprocessor of an H100 or H200."""
 
 
 class Options(NamedTuple):
@@ -62,6 +63,10 @@ class Options(NamedTuple):
   dtype: Any
   activation: str
   interpret: bool
+
+  @property
+  def tiles(self) -> tuple[Tile, Tile]:
+    return _HALF if jnp.dtype(self.dtype).itemsize == 2 else _SINGLE
 
   @property
   def symmetric(self) -> bool:
@@ -89,58 +94,53 @@ def pair_bias(
 
 def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
-  first, second = _tiles_of(n, FORWARD, options)
-  of_an_event = pl.BlockSpec((None, FIELDS, n), lambda t, b: (b, 0, 0))
-  of_a_tile = pl.BlockSpec((None,), lambda t, b: (t,))
+  tile, _ = options.tiles
+  work = _work(end, n, tile, options)
+  programs = _programs(FORWARD_PROGRAMS, work, options)
+  arrays = (weights, particles, end, work)
+  out = result((events, options.heads, n, n), options.dtype, *arrays)
+  empty = jnp.zeros_like(out)  # tiles without a pair of particles are not visited
+  arrays = (*arrays, empty)
   return triton_call(
-    functools.partial(_forward_kernel, options=options),
+    functools.partial(_forward_kernel, options=options, programs=programs),
     name="pair_bias_forward",
-    grid=(first.size, events),
-    in_specs=(
-      jax.tree.map(_whole, weights),
-      of_an_event,
-      pl.BlockSpec((None,), lambda t, b: (b,)),
-      of_a_tile,
-      of_a_tile,
-    ),
-    out_specs=pl.BlockSpec((None, options.heads, n, n), lambda t, b: (b, 0, 0, 0)),
-    out_shape=result((events, options.heads, n, n), options.dtype, weights, particles, end),
-    warps=4,
+    grid=(programs,),
+    in_specs=jax.tree.map(_whole, arrays),
+    out_specs=_whole(out),
+    out_shape=out,
+    warps=tile.warps,
+    aliases={len(jax.tree.leaves(arrays)) - 1: 0},
     interpret=options.interpret,
-  )(weights, particles, end, first, second)
+  )(*arrays)
 
 
-def _forward_kernel(weights, particles, end, first, second, out_ref, *, options: Options):
-  pairs = _pairs(first[()], second[()], end[()], FORWARD)
-  n = particles.shape[-1]
-  head = jax.lax.broadcasted_iota(jnp.int32, (FORWARD.pairs, padded(options.heads)), 1)
-  exists = ((pairs.i < n) & (pairs.j < n))[:, None] & (head < options.heads)
+def _forward_kernel(
+  weights, particles, end, work, empty_ref, out_ref, *, options: Options, programs: int
+):
+  del empty_ref  # the same memory as the result
+  n, (tile, _) = particles.shape[-1], options.tiles
+  head = jax.lax.broadcasted_iota(jnp.int32, (tile.pairs, padded(options.heads)), 1)
 
-  def store(bias):
-    bias = bias.astype(out_ref.dtype)
-    triton.store(_at(out_ref, head, pairs.i[:, None], pairs.j[:, None]), bias, mask=exists)
-    if options.symmetric:
-      triton.store(_at(out_ref, head, pairs.j[:, None], pairs.i[:, None]), bias, mask=exists)
-
-  def compute():
-    x, hidden = _features(particles, (), pairs, options)
+  def visit(event, pairs):
+    x, hidden = _features(particles, (event,), pairs, options)
     for layer in range(len(options.widths)):
       unit, _ = _normalised(x, weights, layer, options)
       x = _activated(unit, weights, layer, options)[0].astype(options.dtype)
     bias = dot(x, weights.kernels[-1][...]) + weights.biases[-1][...][None, :]
-    store(jnp.where(hidden[:, None], weights.hidden[...][None, :], bias))
+    bias = jnp.where(hidden[:, None], weights.hidden[...][None, :], bias).astype(out_ref.dtype)
+    exists = ((pairs.i < n) & (pairs.j < n))[:, None] & (head < options.heads)
+    i, j = pairs.i[:, None], pairs.j[:, None]
+    triton.store(_at(out_ref, event, head, i, j), bias, mask=exists)
+    if options.symmetric:
+      triton.store(_at(out_ref, event, head, j, i), bias, mask=exists)
 
-  def skip():
-    store(jnp.zeros(head.shape, accumulator(options.dtype)))
-
-  jax.lax.cond(pairs.some, compute, skip)
+  _visit_work(work, end, tile, programs, lambda event, pairs, _: visit(event, pairs), None)
 
 
 def _backward(weights, particles, end, d_bias, *, options: Options):
-  work = _work(end, particles.shape[-1], options)
-  programs = min(PROGRAMS, work.event.size)
-  if options.interpret:  # one after the other in any case
-    programs = min(programs, 2)
+  _, tile = options.tiles
+  work = _work(end, particles.shape[-1], tile, options)
+  programs = _programs(BACKWARD_PROGRAMS, work, options)
   arrays = (weights, particles, end, work, d_bias)
 
   def of_programs(*shape):
@@ -162,7 +162,7 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
     in_specs=jax.tree.map(_whole, arrays),
     out_specs=(jax.tree.map(own_part, partial_sums),),
     out_shape=(partial_sums,),
-    warps=8,
+    warps=tile.warps,
     interpret=options.interpret,
   )(*arrays)
   sums = jax.tree.map(lambda x: x.sum(axis=0), sums)
@@ -174,13 +174,10 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
 def _backward_kernel(
   weights, particles, end, work, d_bias_ref, sums_ref, *, options: Options, programs: int
 ):
-  program = pl.program_id(0)
-  head = jax.lax.broadcasted_iota(jnp.int32, (BACKWARD.pairs, padded(options.heads)), 1)
+  _, tile = options.tiles
+  head = jax.lax.broadcasted_iota(jnp.int32, (tile.pairs, padded(options.heads)), 1)
 
-  def visit(step, sums):
-    event, row, column = (triton.load(x.at[program + step * programs]) for x in work[:3])
-    pairs = _pairs(row, column, triton.load(end.at[event]), BACKWARD)
-
+  def visit(event, pairs, sums):
     def load(i, j, wanted):
       where = _at(d_bias_ref, event, head, i[:, None], j[:, None])
       wanted = wanted[:, None] & (head < options.heads)
@@ -195,8 +192,7 @@ def _backward_kernel(
     return jax.tree.map(jnp.add, sums, more)
 
   zeros = jax.tree.map(lambda ref: jnp.zeros(ref.shape, ref.dtype), sums_ref)
-  mine = jax.lax.div(work.count[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
-  sums = jax.lax.fori_loop(jnp.int32(0), mine, visit, zeros)
+  sums = _visit_work(work, end, tile, programs, visit, zeros)
   for ref, value in zip(jax.tree.leaves(sums_ref), jax.tree.leaves(sums), strict=True):
     ref[...] = value
 
@@ -212,16 +208,16 @@ def _gradients(weights, particles, event, pairs, d_bias, options: Options):
   """
   low = options.dtype
   features, hidden = _features(particles, event, pairs, options)
+  d_out = jnp.where(hidden[:, None], 0.0, d_bias).astype(low)
+  vectors = [_sums(low, d_out, jnp.where(hidden[:, None], d_bias, 0.0))]
   x, units, inverses = features, [], []
   for number in range(len(options.widths)):
     unit, inverse = _normalised(x, weights, number, options)
     units.append(unit.astype(low))
     inverses.append(inverse)
     x = _activated(unit, weights, number, options)[0].astype(low)
-  d_hidden = jnp.where(hidden[:, None], d_bias, 0.0)
-  d_out = jnp.where(hidden[:, None], 0.0, d_bias)
-  kernels, vectors = [dot(x, d_out.astype(low), contract=(0, 0))], [_sums(low, d_out, d_hidden)]
-  gradient = dot(d_out.astype(low), weights.kernels[-1][...], contract=(1, 1))
+  kernels = [dot(x, d_out, contract=(0, 0))]
+  gradient = dot(d_out, weights.kernels[-1][...], contract=(1, 1))
   for number in reversed(range(len(units))):
     unit = units[number].astype(gradient.dtype)
     gradient = gradient * _activated(unit, weights, number, options)[1]
@@ -292,15 +288,6 @@ class Pairs(NamedTuple):
   j: jax.Array
   counts: jax.Array
   """Both particles are inside the event."""
-  some: jax.Array
-  """Scalar: not all pairs are beyond the event."""
-
-
-def _pairs(row, column, end, tile: Tile) -> Pairs:
-  place = jax.lax.iota(jnp.int32, tile.pairs)
-  i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
-  some = (row * tile.rows < end) & (column * tile.columns < end)
-  return Pairs(i, j, (i < end) & (j < end), some)
 
 
 def _features(particles, event, pairs: Pairs, options: Options):
@@ -355,9 +342,9 @@ class Work(NamedTuple):
   count: jax.Array
 
 
-def _work(end, n: int, options: Options) -> Work:
-  row, column = _tiles_of(n, BACKWARD, options)
-  some = (row * BACKWARD.rows < end[:, None]) & (column * BACKWARD.columns < end[:, None])
+def _work(end, n: int, tile: Tile, options: Options) -> Work:
+  row, column = _tiles_of(n, tile, options)
+  some = (row * tile.rows < end[:, None]) & (column * tile.columns < end[:, None])
   place = jnp.cumsum(some.reshape(-1), dtype=jnp.int32)
   place = jnp.where(some, place.reshape(some.shape) - 1, some.size)
   event = jax.lax.broadcasted_iota(jnp.int32, some.shape, 0)
@@ -367,6 +354,26 @@ def _work(end, n: int, options: Options) -> Work:
     return jnp.zeros(some.size, jnp.int32).at[place].set(x, mode="drop", unique_indices=True)
 
   return Work(gather(event), gather(row), gather(column), some.sum(dtype=jnp.int32))
+
+
+def _programs(most: int, work: Work, options: Options) -> int:
+  """How many programs share the tiles."""
+  return min(2 if options.interpret else most, work.event.size)  # interpreted one after the other
+
+
+def _visit_work(work: Work, end, tile: Tile, programs: int, visit, state):
+  """visit(event, pairs, state) -> state for every tile of this program's share."""
+  program = pl.program_id(0)
+
+  def step(number, state):
+    event, row, column = (triton.load(x.at[program + number * programs]) for x in work[:3])
+    last = triton.load(end.at[event])
+    place = jax.lax.iota(jnp.int32, tile.pairs)
+    i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
+    return visit(event, Pairs(i, j, (i < last) & (j < last)), state)
+
+  share = jax.lax.div(work.count[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
+  return jax.lax.fori_loop(jnp.int32(0), share, step, state)
 
 
 def _whole(x) -> pl.BlockSpec:
