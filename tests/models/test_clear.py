@@ -10,6 +10,8 @@ import pytest
 
 from jetfm.models import Clear, event_counts
 from jetfm.models.encoders import make_encoder
+from jetfm.nn import GroupEmbed
+from jetfm.nn.groups import TOKEN_SCALE
 from jetfm.schema import Schema
 from tests.jpsi import column, event_schema, group_of, make_events
 
@@ -108,6 +110,17 @@ def test_hidden_measurements_change_no_bit(batch, group):
   same(masked, other)
   tokens, _ = outputs(masked)
   assert np.abs(tokens - outputs(batch)[0])[gone].max() > 1e-3  # hiding is seen, at least
+
+
+@pytest.mark.parametrize("combine", ("concatenate", "sum"))
+def test_new_tokens_are_not_smaller_than_what_blocks_add(batch, combine):
+  """What an object measured would be lost among it; objects that lack groups are no exception."""
+  schema = event_schema()
+  embed = GroupEmbed(schema, (16, 16), combine)
+  columns = np.random.default_rng(0).normal(size=(*batch.mask.shape, schema.width))
+  hidden = np.zeros_like(batch.present)
+  tokens, _ = embed.init_with_output(jax.random.key(0), columns, batch.present, hidden)
+  np.testing.assert_allclose(np.asarray(tokens)[batch.mask].std(axis=-1), TOKEN_SCALE, rtol=0.02)
 
 
 def test_hidden_is_not_missing(batch):
