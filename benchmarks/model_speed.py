@@ -19,6 +19,7 @@ interpreter, which may be this one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -82,6 +83,11 @@ class Side:
   def about(self) -> dict[str, Any]:
     """Its first line, which comes when it is ready."""
     return self._read()
+
+  def wait(self) -> None:
+    """Returns when it is ready, or has ended."""
+    with contextlib.suppress(RuntimeError):
+      _ = self.about
 
   def ask(self, question: str) -> Any:
     """The answer to a line that benchmarks/side.py understands."""
@@ -178,8 +184,16 @@ def measure_models(
       for name, command in commands.items():
         sides[name] = Side(name, command)
         if device == "cpu":  # few cores: one after the other
-          print(f"{name}: {sides[name].about['versions']}", file=sys.stderr)
-      abouts = {name: side.about for name, side in sides.items()}
+          sides[name].wait()
+      abouts: dict[str, Any] = {}
+      for name in list(sides):
+        try:
+          abouts[name] = sides[name].about
+        except RuntimeError as error:  # a peer may not bear what it is given
+          if name == "jetfm":
+            raise
+          print(f"left out: {error}", file=sys.stderr)
+          del sides[name]
       spent = time.perf_counter() - began
       window = seconds
       if share is not None:
@@ -192,7 +206,7 @@ def measure_models(
       memory = {name: side.ask("memory") for name, side in sides.items()}
       for side in sides.values():
         side.close()
-      for peer in peers:
+      for peer in (name for name in peers if name in sides):
         two = ("jetfm", peer)
         detail = {
           **common,

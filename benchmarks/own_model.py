@@ -65,13 +65,26 @@ def _batch(jets: Any, schema: Any, rows: np.ndarray, size: int, length: int) -> 
   )
 
 
-def tagger(dtype: str) -> tuple[Any, dict[str, Any], Any, Any]:
-  """Model, tasks, schema and configuration of `base` with a classification head."""
+def empty_batch(schema: Any, events: int, length: int) -> Batch:
+  """Filler of that size."""
+  jets = {
+    "p4": np.zeros((0, length, 4), np.float32),
+    "mask": np.zeros((0, length), bool),
+    "label": np.zeros(0, np.int32),
+  }
+  return _batch(jets, schema, np.zeros(0, np.int64), events, length)
+
+
+def tagger(dtype: str, **options: Any) -> tuple[Any, dict[str, Any], Any, Any]:
+  """Model, tasks, schema and configuration of `base` with a classification head.
+
+  options: of the encoder, instead of those of `base`.
+  """
   config = load_file(CONFIG)
   tasks = config.stage.classify.tasks.to_dict()
   tasks["classification"].pop("weight")
   schema = model_schema()
-  encoder = config.encoder.to_dict() | {"dtype": dtype}
+  encoder = config.encoder.to_dict() | {"dtype": dtype, **options}
   model, tasks, _ = train.build_model(train.describe_model(schema, encoder, tasks))
   return model, tasks, schema, config
 

@@ -55,13 +55,15 @@ def weights(kind, seed=0, widths=(WIDTH, WIDTH)):
   )
 
 
-def by_definition(p4, w, kind):
+def by_definition(p4, w, kind, activation=jax.nn.gelu):
   """The equation of the contract, (B, H, N, N), without triangles or folded constants."""
   mean, std, columns = (np.array(getattr(PAIR_KINDS[kind], x)) for x in ("mean", "std", "columns"))
   x = (lorentz.pair_features(p4, PAIR_KINDS[kind].source)[..., columns] - mean) / std
-  for kernel, bias, scale in zip(w.kernels, w.biases, w.scales, strict=False):
+  for layer, (kernel, bias) in enumerate(zip(w.kernels[:-1], w.biases[:-1], strict=True)):
     x = x @ kernel + bias
-    x = jax.nn.gelu(scale * x / jnp.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6))
+    if w.scales:
+      x = w.scales[layer] * x / jnp.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6)
+    x = activation(x)
   return jnp.moveaxis(x @ w.kernels[-1] + w.biases[-1], -1, 1)
 
 
@@ -89,6 +91,38 @@ def test_gradients_equal_those_of_the_definition(x64, kind, implementation):
     jax.tree.leaves(jax.grad(ours)(w)), jax.tree.leaves(jax.grad(theirs)(w)), strict=True
   ):
     np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("activation, norm", [("relu", True), ("relu", False), ("gelu", False)])
+def test_other_networks_equal_their_definition(x64, every_implementation, activation, norm):
+  p4, w = momenta(), weights("part")
+  w = w if norm else w._replace(scales=())
+  cotangent = np.random.default_rng(1).normal(size=(B, H, N, N)) * BOTH[:, None]
+
+  def ours(w):
+    bias = pair_bias(
+      p4, w, MASK, kind="part", activation=activation, implementation=every_implementation
+    )
+    return (bias * cotangent).sum()
+
+  def theirs(w):
+    function = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}[activation]
+    return (by_definition(p4, w, "part", function) * cotangent).sum()
+
+  for mine, true in zip(
+    jax.tree.leaves(jax.value_and_grad(ours)(w)),
+    jax.tree.leaves(jax.value_and_grad(theirs)(w)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-11)
+
+
+def test_an_activation_that_does_not_exist_and_scales_too_few():
+  p4, w = momenta(np.float32), weights("part")
+  with pytest.raises(ValueError, match=r"no activation 'geluu'; the nearest is 'gelu'"):
+    pair_bias(p4, w, MASK, activation="geluu")
+  with pytest.raises(ValueError, match=r"1 scales for 2 hidden layers"):
+    pair_bias(p4, w._replace(scales=w.scales[:1]), MASK)
 
 
 def test_no_gradient_reaches_the_momenta(kind, implementation):

@@ -97,10 +97,11 @@ def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   tile, _ = options.tiles
   work = _work(end, n, tile, options)
   programs = _programs(FORWARD_PROGRAMS, work, options)
-  arrays = (weights, particles, end, work)
-  out = result((events, options.heads, n, n), options.dtype, *arrays)
-  empty = jnp.zeros_like(out)  # tiles without a pair of particles are not visited
-  arrays = (*arrays, empty)
+  out = result((events, options.heads, n, n), options.dtype, weights, particles, end, work)
+  # Tiles without a pair of particles are not visited: zeros, which vary over the axes of a
+  # shard_map as `end` does.
+  empty = jnp.broadcast_to((end * 0).astype(out.dtype)[:, None, None, None], out.shape)
+  arrays = (weights, particles, end, work, empty)
   return triton_call(
     functools.partial(_forward_kernel, options=options, programs=programs),
     name="pair_bias_forward",
@@ -336,10 +337,10 @@ class Work(NamedTuple):
   """Tiles of all events that hold a pair of particles, one after the other."""
 
   event: jax.Array
-  """(B T,), as are `row` and `column`; the first `count` are tiles."""
+  """(B T,), as are `row` and `column`; the first `total` are tiles."""
   row: jax.Array
   column: jax.Array
-  count: jax.Array
+  total: jax.Array
 
 
 def _work(end, n: int, tile: Tile, options: Options) -> Work:
@@ -361,7 +362,7 @@ def _programs(most: int, work: Work, options: Options) -> int:
   return min(2 if options.interpret else most, work.event.size)  # interpreted one after the other
 
 
-def _visit_work(work: Work, end, tile: Tile, programs: int, visit, state):
+def _visit_work(work: Any, end, tile: Tile, programs: int, visit, state):
   """visit(event, pairs, state) -> state for every tile of this program's share."""
   program = pl.program_id(0)
 
@@ -372,7 +373,7 @@ def _visit_work(work: Work, end, tile: Tile, programs: int, visit, state):
     i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
     return visit(event, Pairs(i, j, (i < last) & (j < last)), state)
 
-  share = jax.lax.div(work.count[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
+  share = jax.lax.div(work.total[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
   return jax.lax.fori_loop(jnp.int32(0), share, step, state)
 
 

@@ -1,0 +1,250 @@
+"""What the compiler says of the programs for an H100, on a machine without one.
+
+  python -m benchmarks.deviceless [--only=kernels,step] [--depth=8]
+
+`kernels`: registers and spilled bytes of every kernel of the default configuration in bfloat16, as
+the assembler reports them. `step`: temporary memory of a training step of `base` at 512 jets of 128
+particles, and bytes that its operations read and write, each array counted at every operation that
+touches it, beside those of the same step with a batch-normalised pair network and attention in
+plain XLA, as in the published ParT. Nothing is autotuned, which a real device would do.
+
+Compiles on the CPU, in minutes; needs JAX >= 0.11 with the CUDA compiler's wheels, no driver:
+  pip install --no-deps jax-cuda13-pjrt==VERSION jax-cuda13-plugin==VERSION nvidia-cuda-nvcc
+      nvidia-nvvm nvidia-cuda-nvrtc nvidia-cuda-crt        (VERSION of jax)
+The last line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, SingleDeviceSharding
+
+from benchmarks import batch_norm_bias, hlo_traffic, kernels
+from jetfm.kernels import PairBiasWeights
+
+EVENTS, PARTICLES = 512, 128
+SPILLED_BYTES, TEMPORARIES_GIB, TRAFFIC_RATIO = 128, 4.0, 0.5
+"""Targets: at most."""
+DEVICE = "NVIDIA H100 80GB HBM3"
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  shared_memory_per_block_optin: 232448
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 device_memory_size: 84929347584
+  cuda_compute_capability { major: 9 }
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 12 }
+runtime_version { major: 13 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+"""What XLA asks a device about itself; from NVIDIA's data sheet and CUDA's device properties."""
+
+
+class Compiler:
+  """Compiles for an H100 and keeps what the assembler says."""
+
+  def __init__(self, folder: pathlib.Path):
+    from jax.experimental import topologies
+
+    cuda = importlib.util.find_spec("nvidia.cu13")
+    if cuda is None or not cuda.submodule_search_locations:
+      raise ImportError("no CUDA compiler: install the wheels that --help names")
+    real = pathlib.Path(next(iter(cuda.submodule_search_locations)))
+    self._cuda, self._log = folder / "cuda", folder / "ptxas.log"
+    (self._cuda / "bin").mkdir(parents=True)
+    (self._cuda / "nvvm").symlink_to(real / "nvvm")
+    for program in (real / "bin").iterdir():
+      (self._cuda / "bin" / program.name).symlink_to(program)
+    assembler = self._cuda / "bin" / "ptxas"
+    assembler.unlink()
+    # What it says goes where it would, too: Mosaic reads there which version it is.
+    both = f"2> >(tee -a {self._log} >&2)"
+    assembler.write_text(f'#!/usr/bin/env bash\nexec {real}/bin/ptxas -v "$@" {both}\n')
+    assembler.chmod(assembler.stat().st_mode | stat.S_IXUSR)
+    os.environ["PATH"] = f"{self._cuda / 'bin'}:{os.environ['PATH']}"
+    topology = topologies.get_topology_desc(
+      "h100", platform="cuda", target_config=H100, topology="1x1x1"
+    )
+    self._sharding = SingleDeviceSharding(topology.devices[0])
+    device = AbstractDevice(device_kind=DEVICE, num_cores=None, platform="gpu")
+    self._mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+
+  def __call__(self, function: Callable, *arrays: Any) -> Any:
+    """The compiled jit(function) for arrays, or shapes, of these shapes."""
+    shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), arrays
+    )
+    function = function if hasattr(function, "trace") else jax.jit(function)
+    with jax.sharding.use_abstract_mesh(self._mesh):
+      lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
+    return lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(self._cuda)})
+
+  def resources(self) -> Iterator[tuple[str, int, int]]:
+    """Name, registers and spilled bytes of everything assembled so far."""
+    report = self._log.read_text() if self._log.exists() else ""
+    pattern = (
+      r"entry function '(\S+)'.*?\n.*?\n\s+\d+ bytes stack frame, (\d+) bytes spill stores, "
+      r"(\d+) bytes spill loads\n.*?Used (\d+) registers"
+    )
+    for name, stores, loads, registers in re.findall(pattern, report):
+      yield name, int(registers), max(int(stores), int(loads))
+
+
+def kernel_shapes(n: int, dtype: Any) -> dict[str, Any]:
+  """Shapes of the arguments of `benchmarks.kernels.operation`."""
+
+  def of(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+  widths, heads = kernels.WIDTHS, kernels.HEADS
+  weights = PairBiasWeights(
+    kernels=tuple(of(*pair) for pair in itertools.pairwise(widths)),
+    biases=tuple(of(width) for width in widths[1:]),
+    scales=tuple(of(width) for width in widths[1:-1]),
+    hidden=of(heads),
+  )
+  q = of(EVENTS, n, heads, kernels.HEAD_WIDTH, dtype=dtype)
+  return {
+    "q": q,
+    "k": q,
+    "v": q,
+    "bias": of(EVENTS, heads, n, n, dtype=dtype),
+    "weights": weights,
+    "p4": of(EVENTS, n, 4),
+    "mask": of(EVENTS, n, dtype=bool),
+    "lengths": of(EVENTS, dtype=jnp.int32),
+  }
+
+
+def measure_kernels(compiler: Compiler) -> list[dict[str, Any]]:
+  """One row for each kernel, forward and backward."""
+  shapes = kernel_shapes(PARTICLES, jnp.bfloat16)
+  for name, implementation in (
+    ("attention", "triton"),
+    ("attention", "mosaic_gpu"),
+    ("bias", "triton"),
+  ):
+    function, arguments, count = kernels.operation(name, implementation, jnp.bfloat16)
+    compiler(kernels.gradient_of(function, count), *(shapes[x] for x in arguments))
+  rows = {}
+  for name, registers, spilled in compiler.resources():
+    if name.startswith("pair_"):
+      rows[name] = _row(f"spills_{name}", spilled, "bytes", SPILLED_BYTES, {"registers": registers})
+  return list(rows.values())
+
+
+def measure_step(compiler: Compiler, depth: int | None) -> list[dict[str, Any]]:
+  """Temporary memory and traffic of a training step."""
+  ours = compiler(*_training_step(depth, None))
+  with batch_norm_bias.as_xla():
+    other = compiler(*_training_step(depth, "xla"))
+  traffic = [hlo_traffic.bytes_moved(program.as_text()) for program in (ours, other)]
+  gigabytes = {"kernels": traffic[0] / 1e9, "batch_norm_xla": traffic[1] / 1e9}
+  memory = [program.memory_analysis().temp_size_in_bytes / 2**30 for program in (ours, other)]
+  detail = {"events": EVENTS, "particles": PARTICLES, "depth": depth or "that of base"}
+  return [
+    _row(
+      "step_temporaries",
+      memory[0],
+      "GiB",
+      TEMPORARIES_GIB,
+      {**detail, "batch_norm_xla": round(memory[1], 3)},
+    ),
+    _row(
+      "step_traffic_ratio",
+      traffic[0] / traffic[1],
+      "of batch norm in XLA",
+      TRAFFIC_RATIO,
+      {**detail, "gigabytes": {name: round(x, 2) for name, x in gigabytes.items()}},
+    ),
+  ]
+
+
+def _training_step(depth: int | None, implementation: str | None) -> tuple[Any, ...]:
+  """The step of `base` with a classification head, and the shapes of its arguments."""
+  from benchmarks import own_model
+  from jetfm import train
+
+  options = {"implementation": implementation} | ({} if depth is None else {"depth": depth})
+  model, tasks, schema, _ = own_model.tagger("bfloat16", **options)
+  batch = own_model.empty_batch(schema, EVENTS, PARTICLES)
+  key = jax.random.key(0)
+  views = {name: task.views(key, batch, True) for name, task in tasks.items()}
+  variables = jax.eval_shape(model.init, key, views)
+  strategy = train.make_strategy("full", model.encoder.depth)
+  labels = train.label(variables["params"], strategy)
+  optimizer = train.make_optimizer(train.Optimizer(), 10_000, labels, strategy.rates)
+  state = jax.eval_shape(lambda v, k: train.create(v, optimizer, labels, k), variables, key)
+  weighted = [(task, 1.0) for task in tasks.values()]
+  return train.make_train_step(model, weighted, optimizer, labels), state, (batch,)
+
+
+def _row(name: str, value: float, unit: str, target: float, detail: dict[str, Any]):
+  return {
+    "name": name,
+    "value": round(value, 3),
+    "unit": unit,
+    "target": f"<= {target:g}",
+    "holds": value <= target,
+    "detail": detail,
+  }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Prints the rows; status 1 when a target is missed, 2 without a compiler."""
+  parser = argparse.ArgumentParser(
+    prog="python -m benchmarks.deviceless",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument("--only", default="kernels,step")
+  parser.add_argument("--depth", type=int, help="of the encoder, instead of that of `base`")
+  options = parser.parse_args(argv)
+  only = options.only.split(",")
+  if unknown := set(only) - {"kernels", "step"}:
+    parser.error(f"no part '{unknown.pop()}'; there are kernels, step")
+  rows = []
+  with tempfile.TemporaryDirectory() as folder:
+    try:
+      compiler = Compiler(pathlib.Path(folder))
+    except ImportError as error:
+      print(f"benchmarks.deviceless: {error}", file=sys.stderr)
+      return 2
+    if "kernels" in only:
+      rows += measure_kernels(compiler)
+    if "step" in only:
+      rows += measure_step(compiler, options.depth)
+  print(f"compiled for {DEVICE} by jax {jax.__version__}, no device")
+  for row in rows:
+    mark = "ok  " if row["holds"] else "FAIL"
+    print(
+      f"{mark} {row['name']:<36}{row['value']:>10} {row['unit']} ({row['target']})", row["detail"]
+    )
+  print(json.dumps(rows))
+  return 0 if all(row["holds"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+  sys.exit(main())
