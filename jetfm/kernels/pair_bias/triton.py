@@ -22,6 +22,7 @@ from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
+from jetfm.kernels.pair_bias.triton_work import Pairs, Tile, Work, tiles_with_pairs, visit_tiles
 from jetfm.kernels.pallas import (
   SMALLEST_DOT,
   accumulator,
@@ -30,23 +31,9 @@ from jetfm.kernels.pallas import (
   fused_multiply_add,
   padded,
   result,
-  tiles,
   triton_call,
 )
 from jetfm.lorentz import PairMomenta
-
-
-class Tile(NamedTuple):
-  """Pairs of `rows` particles with `columns` particles, and how many warps work on them."""
-
-  rows: int
-  columns: int
-  warps: int
-
-  @property
-  def pairs(self) -> int:
-    return self.rows * self.columns
-
 
 _HALF = Tile(8, 8, warps=4), Tile(4, 4, warps=4)
 _SINGLE = Tile(4, 4, warps=8), Tile(4, 4, warps=8)
@@ -95,7 +82,7 @@ def pair_bias(
 def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
   tile, _ = options.tiles
-  work = _work(end, n, tile, options)
+  work = tiles_with_pairs(end, n, tile, options.symmetric)
   programs = _programs(FORWARD_PROGRAMS, work, options)
   out = result((events, options.heads, n, n), options.dtype, weights, particles, end, work)
   # Tiles without a pair of particles are not visited: zeros, which vary over the axes of a
@@ -135,12 +122,17 @@ def _forward_kernel(
     if options.symmetric:
       triton.store(_at(out_ref, event, head, j, i), bias, mask=exists)
 
-  _visit_work(work, end, tile, programs, lambda event, pairs, _: visit(event, pairs), None)
+  visit_tiles(work, end, tile, programs, lambda event, pairs, _: visit(event, pairs), None)
+
+
+def _programs(most: int, work: Work, options: Options) -> int:
+  """How many programs share the tiles."""
+  return min(2 if options.interpret else most, work.event.size)  # interpreted one after the other
 
 
 def _backward(weights, particles, end, d_bias, *, options: Options):
   _, tile = options.tiles
-  work = _work(end, particles.shape[-1], tile, options)
+  work = tiles_with_pairs(end, particles.shape[-1], tile, options.symmetric)
   programs = _programs(BACKWARD_PROGRAMS, work, options)
   arrays = (weights, particles, end, work, d_bias)
 
@@ -193,7 +185,7 @@ def _backward_kernel(
     return jax.tree.map(jnp.add, sums, more)
 
   zeros = jax.tree.map(lambda ref: jnp.zeros(ref.shape, ref.dtype), sums_ref)
-  sums = _visit_work(work, end, tile, programs, visit, zeros)
+  sums = visit_tiles(work, end, tile, programs, visit, zeros)
   for ref, value in zip(jax.tree.leaves(sums_ref), jax.tree.leaves(sums), strict=True):
     ref[...] = value
 
@@ -282,15 +274,6 @@ def _activated(unit, weights, number: int, options: Options) -> tuple[jax.Array,
   return value_and_slope(scaled, options.activation, options.arithmetic)
 
 
-class Pairs(NamedTuple):
-  """The pairs of a tile, one after the other."""
-
-  i: jax.Array
-  j: jax.Array
-  counts: jax.Array
-  """Both particles are inside the event."""
-
-
 def _features(particles, event, pairs: Pairs, options: Options):
   """(pairs, 16) features in the first columns, and which pairs have a hidden particle."""
 
@@ -317,64 +300,6 @@ def _at(ref, *index):
   index = tuple(jnp.asarray(i, jnp.int32) for i in index)
   shape = jnp.broadcast_shapes(*(i.shape for i in index))
   return ref.at[tuple(jnp.broadcast_to(i, shape) for i in index)]
-
-
-def _tiles_of(n: int, tile: Tile, options: Options):
-  """Row and column of every tile that is computed; operations only, no constant arrays."""
-  rows, columns = tiles(n, tile.rows), tiles(n, tile.columns)
-  number = jax.lax.iota(jnp.int32, rows * columns)
-  row, column = number // columns, number % columns
-  if not options.symmetric:
-    return row, column
-  # Tiles with a pair i <= j, in their order: the others sort behind them.
-  wanted = row * tile.rows < (column + 1) * tile.columns
-  count = sum((c + 1) * tile.columns > r * tile.rows for r in range(rows) for c in range(columns))
-  number = jnp.sort(jnp.where(wanted, number, rows * columns))[:count]
-  return number // columns, number % columns
-
-
-class Work(NamedTuple):
-  """Tiles of all events that hold a pair of particles, one after the other."""
-
-  event: jax.Array
-  """(B T,), as are `row` and `column`; the first `total` are tiles."""
-  row: jax.Array
-  column: jax.Array
-  total: jax.Array
-
-
-def _work(end, n: int, tile: Tile, options: Options) -> Work:
-  row, column = _tiles_of(n, tile, options)
-  some = (row * tile.rows < end[:, None]) & (column * tile.columns < end[:, None])
-  place = jnp.cumsum(some.reshape(-1), dtype=jnp.int32)
-  place = jnp.where(some, place.reshape(some.shape) - 1, some.size)
-  event = jax.lax.broadcasted_iota(jnp.int32, some.shape, 0)
-
-  def gather(x):
-    x = jnp.broadcast_to(x, some.shape)
-    return jnp.zeros(some.size, jnp.int32).at[place].set(x, mode="drop", unique_indices=True)
-
-  return Work(gather(event), gather(row), gather(column), some.sum(dtype=jnp.int32))
-
-
-def _programs(most: int, work: Work, options: Options) -> int:
-  """How many programs share the tiles."""
-  return min(2 if options.interpret else most, work.event.size)  # interpreted one after the other
-
-
-def _visit_work(work: Any, end, tile: Tile, programs: int, visit, state):
-  """visit(event, pairs, state) -> state for every tile of this program's share."""
-  program = pl.program_id(0)
-
-  def step(number, state):
-    event, row, column = (triton.load(x.at[program + number * programs]) for x in work[:3])
-    last = triton.load(end.at[event])
-    place = jax.lax.iota(jnp.int32, tile.pairs)
-    i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
-    return visit(event, Pairs(i, j, (i < last) & (j < last)), state)
-
-  share = jax.lax.div(work.total[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
-  return jax.lax.fori_loop(jnp.int32(0), share, step, state)
 
 
 def _whole(x) -> pl.BlockSpec:
