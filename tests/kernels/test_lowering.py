@@ -108,6 +108,20 @@ def test_transformed_attention_by_mosaic_gpu_lowers(name):
   assert kernels_in("cuda", TRANSFORMATIONS[name](loss), *shapes, call=MOSAIC_GPU) == 4
 
 
+@pytest.mark.parametrize("checked, call", [(True, TARGETS["cuda"][2]), (False, MOSAIC_GPU)])
+def test_none_takes_what_works_inside_a_shard_map(checked, call):
+  def loss(*arrays):
+    return pair_attention(*arrays).astype(jnp.float32).sum()
+
+  def program(*arrays):
+    split = jax.sharding.PartitionSpec("data")
+    gradient = jax.grad(loss, argnums=(0, 3))
+    return jax.shard_map(gradient, in_specs=split, out_specs=split, check_vma=checked)(*arrays)
+
+  *shapes, _ = attention_shapes(64, jnp.bfloat16)
+  assert kernels_in("cuda", program, *shapes, call=call) == 2
+
+
 def test_mosaic_gpu_knows_its_gpus(monkeypatch):
   monkeypatch.setitem(TARGETS, "cuda", ("gpu", "NVIDIA A100", ""))
   with pytest.raises(NotImplementedError, match=r"runs on H100 .* for 'NVIDIA A100'"):

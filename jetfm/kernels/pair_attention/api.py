@@ -38,6 +38,9 @@ KERNELS = {
 }
 """What None chooses on a platform: the first that can; 'xla' elsewhere."""
 
+IN_SHARD_MAP = {**KERNELS, "cuda": (IMPLEMENTATIONS["triton"],)}
+"""Inside a shard_map that keeps track of what varies: Mosaic cannot change that in place."""
+
 FEW_PARTICLES = 32
 """Up to so many particles XLA is as good, and compiles faster."""
 
@@ -104,6 +107,8 @@ def pair_attention(
     chosen = by_name("pair_attention", implementation, IMPLEMENTATIONS, **call)
     return chosen(*arrays, **options)
   kernels = KERNELS if particles > FEW_PARTICLES else {}
+  if kernels and _varies(arrays):
+    kernels = IN_SHARD_MAP
   return by_platform(IMPLEMENTATIONS["xla"], kernels, *arrays, call=call, options=options)
 
 
@@ -141,3 +146,9 @@ def _check_lengths(mask, lengths, n: int) -> None:
         f"mask and lengths disagree: event {event} has length {lengths[event]}, but its mask has a "
         f"particle in slot {slot}"
       )
+
+
+def _varies(arrays) -> bool:
+  """Whether a shard_map around the call keeps track of the axes over which these vary."""
+  leaves = jax.tree.leaves(arrays)
+  return any(jax.typeof(x).manual_axis_type.varying for x in leaves)
