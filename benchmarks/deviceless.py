@@ -68,8 +68,9 @@ class Compiler:
   def __init__(self, folder: pathlib.Path):
     from jax.experimental import topologies
 
-    cuda = importlib.util.find_spec("nvidia.cu13")
-    if cuda is None or not cuda.submodule_search_locations:
+    found = importlib.util.find_spec("nvidia")
+    cuda = found and importlib.util.find_spec("nvidia.cu13")
+    if not cuda or not cuda.submodule_search_locations:
       raise ImportError("no CUDA compiler: install the wheels that --help names")
     real = pathlib.Path(next(iter(cuda.submodule_search_locations)))
     self._cuda, self._log = folder / "cuda", folder / "ptxas.log"

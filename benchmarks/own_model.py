@@ -26,7 +26,7 @@ from launch.cli import load_file
 CONFIG = "configs/lorentz_part.py:base"
 INFERENCE_LENGTHS = (24, 32, 40, 48, 56, 64, 80, 96, 128)
 GPU_LENGTHS = (64, 128)
-"""A GPU has few launches to spare: two lengths, and kernels that skip padding."""
+"""Of every length a GPU compiles a program for minutes, and kernels skip padding: two."""
 
 
 def group_batches(jets: Any, schema: Any, lengths: tuple[int, ...], size: int) -> list[tuple]:

@@ -27,8 +27,8 @@ data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. 
               streams that a batch joins, a multiple of the number of processes. workers: processes
               that read ahead (0: threads only).
 encoder       kind: lorentz_part or part; the rest are attributes of its class. On GPUs and TPUs
-              take dtype=bfloat16, for which the kernels are made, and few data.lengths, such as
-              (64, 128): a launch costs more than padding that the kernels skip.
+              take dtype=bfloat16, for which the kernels are made; each of data.lengths adds about a
+              minute of compilation there.
 stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
               Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
               partial (last `last_blocks` blocks and what follows), differential (learning rates

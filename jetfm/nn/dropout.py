@@ -13,7 +13,7 @@ class Dropout(nn.Module):
 
   Whether an element is dropped is a hash of its place and of a key from the stream 'dropout'. No
   random numbers are stored: the backward pass computes them again, as part of its other work, where
-  those of `jax.random` are a quarter of a training step on CPUs and a gigabyte of memory on GPUs.
+  those of `jax.random` cost many times more operations and are kept.
 
   Shapes: (..., D) -> (..., D).
   Raises: ValueError unless 0 <= rate < 1.
