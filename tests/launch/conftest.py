@@ -1,7 +1,10 @@
-"""What tests of training share."""
+"""What tests of training and prediction share."""
+
+import functools
 
 import pytest
 
+from jetfm import inference
 from jetfm.data.ingest import ingest
 from jetfm.data.plan import Settings
 from tests.jets import write_files
@@ -15,3 +18,12 @@ def dataset(tmp_path_factory):
   settings = Settings(edges=(12, 24), block_events=16)
   ingest({"": str(files)}, folder / "records", settings, say=lambda line: None)
   return folder / "records"
+
+
+@pytest.fixture(scope="module")
+def compiled_once():
+  """Predictions in one process share their compiled models: compilation is what they cost."""
+  patch = pytest.MonkeyPatch()
+  patch.setattr(inference, "load", functools.cache(inference.load))
+  yield
+  patch.undo()

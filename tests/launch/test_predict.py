@@ -1,6 +1,5 @@
 """launch.predict as users run it: friend trees, and what is refused."""
 
-import functools
 import json
 import os
 import pathlib
@@ -20,6 +19,8 @@ from launch.evaluation import tasks
 from tests.inference.toy import SCHEMA, TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "predict.py")
 LONGEST = 24
@@ -35,15 +36,6 @@ def checkpoints(tmp_path_factory):
   save_checkpoint(run / "classify" / "best", ["classification"], seed=1)
   save_checkpoint(run / "regress" / "best", ["regression"], seed=2)
   return run
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_once():
-  """Runs in one process share their compiled models: compilation is what these tests cost."""
-  patch = pytest.MonkeyPatch()
-  patch.setattr(inference, "load", functools.cache(inference.load))
-  yield
-  patch.undo()
 
 
 @pytest.fixture(scope="module")

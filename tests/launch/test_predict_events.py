@@ -1,6 +1,5 @@
 """launch.predict for e+e- events: the same friend trees, from objects with missing measurements."""
 
-import functools
 import json
 import pathlib
 
@@ -10,13 +9,14 @@ import pytest
 import uproot
 
 import jetfm
-from jetfm import inference
 from jetfm.data import open_dataset
 from jetfm.data.event_schema import event_schema
 from launch import cli, predict
 from tests.data.test_events import CHAINS, N, ingest, random_events, write
 from tests.inference.toy import TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 CONFIG = str(pathlib.Path(__file__).parents[2] / "configs" / "predict.py")
 CLEAR = {
@@ -46,15 +46,6 @@ def run(tmp_path_factory):
   save_checkpoint(folder / "pretrain" / "best", {"masked_features": {}}, seed=2, **events)
   save_checkpoint(folder / "jets" / "best", {"classification": TASKS["classification"]})
   return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_once():
-  """Runs in one process share their compiled models."""
-  patch = pytest.MonkeyPatch()
-  patch.setattr(inference, "load", functools.cache(inference.load))
-  yield
-  patch.undo()
 
 
 @pytest.fixture(scope="module")
