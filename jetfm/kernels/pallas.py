@@ -90,6 +90,20 @@ def triton_call(
   )
 
 
+def elements(ref: Any, *index: Any) -> Any:
+  """Elements of a reference, one for each position of indices that broadcast together."""
+  index = tuple(jnp.asarray(i, jnp.int32) for i in index)
+  shape = jnp.broadcast_shapes(*(i.shape for i in index))
+  return ref.at[tuple(jnp.broadcast_to(i, shape) for i in index)]
+
+
+def whole(x: Any) -> Any:
+  """The block of a kernel all of whose programs see the whole array."""
+  from jax.experimental import pallas as pl
+
+  return pl.BlockSpec(x.shape, lambda *_: (0,) * len(x.shape))
+
+
 def approximate_log(x: jax.Array) -> jax.Array:
   """log of float32 by NVIDIA's instruction: off by 2^-22 of the greatest logarithm near 1."""
   return _instruction("lg2.approx.f32 $0, $1;", x) * (1 / LOG2E)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jetfm.kernels.pair_bias.activations import activate
+from jetfm.kernels.activations import activate
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.lorentz import PairMomenta, pair_momenta
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jetfm.kernels.pair_bias.activations import value_and_slope
+from jetfm.kernels.activations import value_and_slope
 from jetfm.kernels.pair_bias.features import features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights

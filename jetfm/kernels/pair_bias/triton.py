@@ -17,7 +17,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from jetfm.kernels.extent import particle_extent
-from jetfm.kernels.pair_bias.activations import PLAIN, Arithmetic, value_and_slope
+from jetfm.kernels.activations import PLAIN, Arithmetic, value_and_slope
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights
@@ -28,10 +28,12 @@ from jetfm.kernels.pallas import (
   accumulator,
   approximate_log,
   dot,
+  elements,
   fused_multiply_add,
   padded,
   result,
   triton_call,
+  whole,
 )
 from jetfm.lorentz import PairMomenta
 
@@ -93,8 +95,8 @@ def _forward(weights, particles, end, *, options: Options) -> jax.Array:
     functools.partial(_forward_kernel, options=options, programs=programs),
     name="pair_bias_forward",
     grid=(programs,),
-    in_specs=jax.tree.map(_whole, arrays),
-    out_specs=_whole(out),
+    in_specs=jax.tree.map(whole, arrays),
+    out_specs=whole(out),
     out_shape=out,
     warps=tile.warps,
     aliases={len(jax.tree.leaves(arrays)) - 1: 0},
@@ -118,9 +120,9 @@ def _forward_kernel(
     bias = jnp.where(hidden[:, None], weights.hidden[...][None, :], bias).astype(out_ref.dtype)
     exists = ((pairs.i < n) & (pairs.j < n))[:, None] & (head < options.heads)
     i, j = pairs.i[:, None], pairs.j[:, None]
-    triton.store(_at(out_ref, event, head, i, j), bias, mask=exists)
+    triton.store(elements(out_ref, event, head, i, j), bias, mask=exists)
     if options.symmetric:
-      triton.store(_at(out_ref, event, head, j, i), bias, mask=exists)
+      triton.store(elements(out_ref, event, head, j, i), bias, mask=exists)
 
   visit_tiles(work, end, tile, programs, lambda event, pairs, _: visit(event, pairs), None)
 
@@ -152,7 +154,7 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
     functools.partial(_backward_kernel, options=options, programs=programs),
     name="pair_bias_backward",
     grid=(programs,),
-    in_specs=jax.tree.map(_whole, arrays),
+    in_specs=jax.tree.map(whole, arrays),
     out_specs=(jax.tree.map(own_part, partial_sums),),
     out_shape=(partial_sums,),
     warps=tile.warps,
@@ -172,7 +174,7 @@ def _backward_kernel(
 
   def visit(event, pairs, sums):
     def load(i, j, wanted):
-      where = _at(d_bias_ref, event, head, i[:, None], j[:, None])
+      where = elements(d_bias_ref, event, head, i[:, None], j[:, None])
       wanted = wanted[:, None] & (head < options.heads)
       return triton.load(where, mask=wanted, other=0.0).astype(accumulator(options.dtype))
 
@@ -279,7 +281,7 @@ def _features(particles, event, pairs: Pairs, options: Options):
 
   def particle(index):
     return [
-      triton.load(_at(particles, *event, field, index), mask=pairs.counts, other=1.0)
+      triton.load(elements(particles, *event, field, index), mask=pairs.counts, other=1.0)
       for field in range(FIELDS)
     ]
 
@@ -293,14 +295,3 @@ def _features(particles, event, pairs: Pairs, options: Options):
   for number, feature in enumerate(features):
     x = jnp.where(column == number, feature[:, None], x)
   return x.astype(options.dtype), first_hidden + second_hidden > 0
-
-
-def _at(ref, *index):
-  """Elements of a reference, one for each position of indices that broadcast together."""
-  index = tuple(jnp.asarray(i, jnp.int32) for i in index)
-  shape = jnp.broadcast_shapes(*(i.shape for i in index))
-  return ref.at[tuple(jnp.broadcast_to(i, shape) for i in index)]
-
-
-def _whole(x) -> pl.BlockSpec:
-  return pl.BlockSpec(x.shape, lambda *_: (0,) * len(x.shape))

@@ -1,4 +1,4 @@
-"""Activations of the pair MLP, and their slopes, which kernels need in the backward pass."""
+"""Activations of the networks inside kernels, and their slopes for the backward pass."""
 
 from __future__ import annotations
 
