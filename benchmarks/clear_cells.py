@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.clear import get_config
 from jetfm import inference
 from jetfm.data import Manifest, open_dataset
 from jetfm.evals.metrics import chain_summary, macro_f1
@@ -44,6 +45,8 @@ STAGES = (
 PREPARATIONS = ("pretrain", "pretrain_views")
 ROWS = ("knn", *STAGES, "labels")
 FRACTIONS = (0.01, 0.1, 1.0)
+MOST_EPOCHS = 200
+"""Of training on a fraction of the labels: few are learned by heart long before the usual end."""
 STARTS = ("pretrained", "scratch")
 LENGTHS = (16, 32, 64)
 BATCH_SIZE = 512
@@ -231,12 +234,24 @@ def run_cell(bench: Bench, cell: Cell) -> Numbers:
     return asked(bench, bench.train(workdir, cell.seed, cell.row))
   total = Manifest.load(bench.data).splits["train"].num_events
   keys: dict[str, Any] = {"data__train_events": max(1, round(cell.fraction * total))}
+  keys |= few_labels(bench.variant, keys["data__train_events"])
   if cell.start == "scratch":
     keys |= {"stage__differential__strategy": "full", "stage__differential__init_from": ""}
   else:
     keys |= {"stage__differential__init_from": workdir / "pretrain_views" / "best"}
   folder = bench.out / f"labels_{cell.fraction:g}_{cell.start}" / f"seed{cell.seed}"
   return asked(bench, bench.train(folder, cell.seed, "differential", **keys))
+
+
+def few_labels(variant: str, events: int) -> dict[str, int]:
+  """Keys of a training on so few events that `MOST_EPOCHS` end it early; none on more."""
+  config = get_config(variant)
+  steps = MOST_EPOCHS * events // config.data.batch_size
+  if steps >= config.stage.differential.steps:
+    return {}
+  every = max(1, steps // 10)
+  found = {"steps": max(1, steps), "eval_every": every, "save_every": every}
+  return {f"stage__differential__{key}": number for key, number in found.items()}
 
 
 def asked(bench: Bench, checkpoint: pathlib.Path) -> Numbers:

@@ -65,7 +65,7 @@ def get_config(variant="base"):
       "batch_size": batch,
       "eval_batch_size": batch,
       "train_events": 0,
-      "eval_events": {"base": 100_000, "short": 10_000}.get(variant, 2_000),
+      "eval_events": {"base": 100_000, "short": 10_000, "cpu": 5_000}.get(variant, 2_000),
       "lanes": 4,
       "workers": 0 if tiny else 2,
     }
@@ -113,21 +113,19 @@ def get_config(variant="base"):
     "cpu": (2_500, 1_500),
     "tiny": (1_200, 500),
   }[variant]
-  rotations = ("rotate_phi", "flip_eta")
-
   stage = config.stage = ConfigDict()
   stage.pretrain = _stage(
     variant,
     {"masked_features": features, "supervised_contrastive": {**classes, "weight": 0.5}},
     steps=pretraining,
     init_from="",
-    augment=rotations,
   )
   stage.pretrain_views = _stage(
     variant,
     {"masked_features": features, "view_contrastive": {**views, "weight": 0.5}},
     steps=pretraining,
     init_from="",
+    augment=(),  # the two views are turned
   )
   for layers in (1, 2, 3):
     head = {"widths": (width,) * (layers - 1)}
@@ -168,7 +166,7 @@ def _stage(
   init_from="pretrain",
   rename=(("(encoder/.*)", r"\1"), ("heads/.*", "")),
   fresh=("heads/.*",),
-  augment=(),
+  augment=("rotate_phi", "flip_eta"),
   rate=None,
 ):
   every = {"base": 2_000, "short": 500}.get(variant, 250)
