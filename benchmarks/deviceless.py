@@ -1,12 +1,14 @@
 """What the compiler says of the programs for an H100, on a machine without one.
 
-  python -m benchmarks.deviceless [--only=kernels,step] [--depth=8]
+  python -m benchmarks.deviceless [--only=kernels,step,online] [--depth=8]
 
 `kernels`: registers and spilled bytes of every kernel of the default configuration in bfloat16, as
 the assembler reports them. `step`: temporary memory of a training step of `base` at 512 jets of 128
 particles, and bytes that its operations read and write, each array counted at every operation that
 touches it, beside those of the same step with a batch-normalised pair network and attention in
-plain XLA, as in the published ParT. Nothing is autotuned, which a real device would do.
+plain XLA, as in the published ParT. `online`: how often the program for one event (that of
+`benchmarks.online`) starts something on the device, and how many kernels that is. Nothing is
+autotuned, which a real device would do.
 
 Compiles on the CPU, in minutes; needs JAX >= 0.11 with the CUDA compiler's wheels, no driver:
   pip install --no-deps jax-cuda13-pjrt==VERSION jax-cuda13-plugin==VERSION nvidia-cuda-nvcc
@@ -17,6 +19,7 @@ The last line printed is JSON: a list of {"name", "value", "unit", "target", "ho
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -28,6 +31,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
@@ -39,6 +43,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType, SingleDeviceSha
 from benchmarks import batch_norm_bias, hlo_traffic, kernels
 from jetfm.kernels import PairBiasWeights
 
+PARTS = ("kernels", "step", "online")
 EVENTS, PARTICLES = 512, 128
 SPILLED_BYTES, TEMPORARIES_GIB, TRAFFIC_RATIO = 128, 4.0, 0.5
 """Targets: at most."""
@@ -92,15 +97,24 @@ class Compiler:
     device = AbstractDevice(device_kind=DEVICE, num_cores=None, platform="gpu")
     self._mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
 
-  def __call__(self, function: Callable, *arrays: Any) -> Any:
-    """The compiled jit(function) for arrays, or shapes, of these shapes."""
+  def __call__(self, function: Callable, *arrays: Any, dump: pathlib.Path | None = None) -> Any:
+    """The compiled jit(function) for arrays, or shapes, of these shapes; dump: XLA's files."""
     shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), arrays
     )
     function = function if hasattr(function, "trace") else jax.jit(function)
-    with jax.sharding.use_abstract_mesh(self._mesh):
+    with self.target():
       lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
-    return lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(self._cuda)})
+    options = {"xla_gpu_cuda_data_dir": str(self._cuda)}
+    if dump is not None:
+      options |= {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
+    return lowered.compile(compiler_options=options)
+
+  @contextlib.contextmanager
+  def target(self) -> Iterator[None]:
+    """In here, implementations are chosen for the H100."""
+    with jax.sharding.use_abstract_mesh(self._mesh):
+      yield
 
   def resources(self) -> Iterator[tuple[str, int, int]]:
     """Name, registers and spilled bytes of everything assembled so far."""
@@ -149,9 +163,14 @@ def measure_kernels(compiler: Compiler) -> list[dict[str, Any]]:
   ):
     function, arguments, count = kernels.operation(name, implementation, jnp.bfloat16)
     compiler(kernels.gradient_of(function, count), *(shapes[x] for x in arguments))
+  return _spills(compiler, "pair_")
+
+
+def _spills(compiler: Compiler, prefix: str) -> list[dict[str, Any]]:
+  """A row for each kernel that was compiled, by name."""
   rows = {}
   for name, registers, spilled in compiler.resources():
-    if name.startswith("pair_"):
+    if name.startswith(prefix):
       rows[name] = _row(f"spills_{name}", spilled, "bytes", SPILLED_BYTES, {"registers": registers})
   return list(rows.values())
 
@@ -202,6 +221,41 @@ def _training_step(depth: int | None, implementation: str | None) -> tuple[Any, 
   return train.make_train_step(model, weighted, optimizer, labels), state, (batch,)
 
 
+def measure_online(compiler: Compiler, folder: pathlib.Path) -> list[dict[str, Any]]:
+  """Launches and kernels of the program for one event, at each of its lengths."""
+  from benchmarks import online, own_model
+  from jetfm.inference import Online, Predictor
+  from jetfm.inference.groups import filler
+  from jetfm.train.restore import TrainedModel
+
+  model, tasks, schema, _ = own_model.tagger("bfloat16")
+  variables = own_model.fresh_variables(model, tasks, filler(schema, 1, online.LENGTHS[0]))
+  predictor = Predictor(TrainedModel(model, tasks, variables, schema, checkpoint=None))
+  launches, kernels_of = {}, {}
+  for length in online.LENGTHS:
+    dump = folder / f"online_{length}"
+
+    def compiled(self, run, shape, dump=dump):
+      return compiler(run, shape, dump=dump)
+
+    with compiler.target(), mock.patch.object(Online, "_compiled", compiled):
+      predictor.online([online.NAME], (length,))
+    # A line for each thing that the program does; indented: part of the command buffer above.
+    (report,) = dump.glob("*thunk_sequence_after_thunk_passes.txt")
+    lines = [line for line in report.read_text().splitlines() if line.strip()]
+    launches[length] = sum(not line.startswith(" ") for line in lines)
+    kernels_of[length] = sum("kCommandBuffer" not in line for line in lines)
+  row = {
+    "name": "online_launches",
+    "value": max(launches.values()),
+    "unit": "for an event",
+    "target": "none",
+    "holds": True,
+    "detail": {"launches": launches, "kernels": kernels_of},
+  }
+  return [row, *_spills(compiler, "token_")]
+
+
 def _row(name: str, value: float, unit: str, target: float, detail: dict[str, Any]):
   return {
     "name": name,
@@ -220,12 +274,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("--only", default="kernels,step")
+  parser.add_argument("--only", default=",".join(PARTS))
   parser.add_argument("--depth", type=int, help="of the encoder, instead of that of `base`")
   options = parser.parse_args(argv)
   only = options.only.split(",")
-  if unknown := set(only) - {"kernels", "step"}:
-    parser.error(f"no part '{unknown.pop()}'; there are kernels, step")
+  if unknown := set(only) - set(PARTS):
+    parser.error(f"no part '{unknown.pop()}'; there are {', '.join(PARTS)}")
   rows = []
   with tempfile.TemporaryDirectory() as folder:
     try:
@@ -237,6 +291,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       rows += measure_kernels(compiler)
     if "step" in only:
       rows += measure_step(compiler, options.depth)
+    if "online" in only:
+      rows += measure_online(compiler, pathlib.Path(folder))
   print(f"compiled for {DEVICE} by jax {jax.__version__}, no device")
   for row in rows:
     mark = "ok  " if row["holds"] else "FAIL"

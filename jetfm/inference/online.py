@@ -15,6 +15,7 @@ from jetfm.typing import Array, Batch
 
 Model = Callable[[Batch], dict[str, jax.Array]]
 """Events of one shape -> named results, a row for each event."""
+Program = Callable[..., jax.Array]
 
 
 class Online:
@@ -27,7 +28,8 @@ class Online:
   `lengths` that holds the longest of them. They go to the device as one array, which
   nothing keeps beyond the call, and the results come back as one.
 
-  Results are those of the `Predictor` but for rounding, as encoder and heads are one program here.
+  Results are those of the `Predictor` but for rounding, as encoder and heads are one program here,
+  on a GPU one CUDA graph with kernels for few events (`jetfm.inference.few_events`).
   To the last bit they depend on nothing but the event and the length that it is padded to: not on
   the other events of the call, on what its padding held, or on earlier calls (under the conditions
   that `Predictor` names).
@@ -55,7 +57,7 @@ class Online:
     self.programs: dict[int, Callable[[np.ndarray], jax.Array]] = {}
     self._columns: dict[str, tuple[slice, tuple[int, ...]]] = {}
     for length in self.lengths:
-      self.programs[length] = self._compile(model, length)
+      self.programs[length] = self._compiled(*self._program(model, length))
 
   def __call__(
     self,
@@ -133,7 +135,8 @@ class Online:
       )
     return np.asarray(array)
 
-  def _compile(self, model: Model, length: int) -> Callable[[np.ndarray], jax.Array]:
+  def _program(self, model: Model, length: int) -> tuple[Program, jax.ShapeDtypeStruct]:
+    """From what `pack` makes to the results side by side, and the shape of what `pack` makes."""
     like = filler(self._schema, self.rows, length)
     end = 4 + self._stored
 
@@ -158,6 +161,9 @@ class Online:
       flat = [x.reshape(self.rows, -1).astype(jnp.float32) for x in made.values()]
       return jnp.concatenate(flat, axis=1)
 
-    shape = jax.ShapeDtypeStruct((self.rows, length, end + self._groups + 1), jnp.float32)
+    shape = (self.rows, length, end + self._groups + 1)
+    return run, jax.ShapeDtypeStruct(shape, jnp.float32)
+
+  def _compiled(self, run: Program, shape: jax.ShapeDtypeStruct) -> Program:
     # Not donated: no result has the input's shape. Its copy on the device ends with the call.
     return jax.jit(run).lower(shape).compile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jetfm.inference.apply import apply_to_groups
+from jetfm.inference.few_events import few_events, prepared
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
 from jetfm.inference.online import Online
 from jetfm.lorentz import inverse_lorentz, transform_vectors
@@ -175,7 +177,9 @@ class Predictor:
       rows: most events of a call.
     Raises: ValueError for another name, or without a length.
     """
-    heads = {name: self._plain_head(name) for name in names}
+    few = prepared(self.trained, rows, max(lengths, default=0))
+    source = self if few is None else Predictor(few, self.lengths, self.rows)
+    heads = {name: source._plain_head(name) for name in names}
     targets = {
       name: tuple(self._task("regression", name).targets)
       for name in names
@@ -186,10 +190,11 @@ class Predictor:
     variables = self._variables
 
     def model(batch: Batch) -> dict[str, jax.Array]:
-      encoded = self._encode(variables, batch)
+      encoded = source._encode(variables, batch)
       return {name: head(variables, encoded, batch) for name, head in heads.items()}
 
-    return Online(model, self.schema, targets, lengths, rows)
+    with contextlib.nullcontext() if few is None else few_events():
+      return Online(model, self.schema, targets, lengths, rows)
 
   def embed(self, batches: Batches) -> np.ndarray:
     """Mean of the encoder's tokens over the particles, (B, D) float32; 0 for an empty event."""

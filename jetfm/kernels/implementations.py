@@ -119,7 +119,7 @@ def by_platform(
     best first.
   """
   platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
-  able = (kernel for kernel in kernels.get(platform, ()) if _can_run(kernel, call))
+  able = (kernel for kernel in kernels.get(platform, ()) if can_run(kernel, call))
   kernel = next(able, default)
   if kernel.platform is None:
     return kernel(*arrays, **options)
@@ -130,7 +130,8 @@ def by_platform(
   return jax.lax.platform_dependent(*arrays, default=of(default), **{platform: of(kernel)})
 
 
-def _can_run(kernel: Implementation, call: Mapping[str, Any]) -> bool:
+def can_run(kernel: Implementation, call: Mapping[str, Any]) -> bool:
+  """Whether it can do the call, described as in `Implementation.refusal`, on the target machine."""
   if kernel.refusal(**call) or kernel.wrong_machine():
     return False
   try:

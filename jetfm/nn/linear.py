@@ -39,9 +39,16 @@ class Linear(nn.Module):
     kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     if parts is not None:
-      if parts.shift is not None:
-        bias = bias + jnp.einsum("f,fd->d", parts.shift, kernel, precision="highest")
-      kernel = parts.scale[:, None] * kernel
+      kernel, bias = folded(kernel, bias, parts.scale, parts.shift)
     dtype = jnp.dtype(self.dtype or jnp.result_type(x, kernel))
     y, bias = jnp.dot(x.astype(dtype), kernel.astype(dtype)), bias.astype(dtype)
     return (y, bias) if self.apart else y + bias
+
+
+def folded(
+  kernel: jax.Array, bias: jax.Array, scale: jax.Array, shift: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """Kernel (F, D) and bias (D,) that make of u what the given ones make of scale u + shift."""
+  if shift is not None:
+    bias = bias + jnp.einsum("f,fd->d", shift, kernel, precision="highest")
+  return scale[:, None] * kernel, bias

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.activations import check_activation
+from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
 from jetfm.typing import Array
 

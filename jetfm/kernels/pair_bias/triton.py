@@ -16,13 +16,13 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from jetfm.kernels.extent import particle_extent
 from jetfm.kernels.activations import PLAIN, Arithmetic, value_and_slope
+from jetfm.kernels.extent import particle_extent
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
-from jetfm.kernels.pair_bias.triton_work import Pairs, Tile, Work, tiles_with_pairs, visit_tiles
+from jetfm.kernels.pair_bias.triton_work import Pairs, Tile, tiles_with_pairs, visit_tiles
 from jetfm.kernels.pallas import (
   SMALLEST_DOT,
   accumulator,
@@ -84,8 +84,9 @@ def pair_bias(
 def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
   tile, _ = options.tiles
-  work = tiles_with_pairs(end, n, tile, options.symmetric)
-  programs = _programs(FORWARD_PROGRAMS, work, options)
+  most = _most_programs(FORWARD_PROGRAMS, options)
+  work = tiles_with_pairs(end, n, tile, options.symmetric, most)
+  programs = min(most, work.event.size)
   out = result((events, options.heads, n, n), options.dtype, weights, particles, end, work)
   # Tiles without a pair of particles are not visited: zeros, which vary over the axes of a
   # shard_map as `end` does.
@@ -127,15 +128,16 @@ def _forward_kernel(
   visit_tiles(work, end, tile, programs, lambda event, pairs, _: visit(event, pairs), None)
 
 
-def _programs(most: int, work: Work, options: Options) -> int:
-  """How many programs share the tiles."""
-  return min(2 if options.interpret else most, work.event.size)  # interpreted one after the other
+def _most_programs(most: int, options: Options) -> int:
+  """How many programs share the tiles at most."""
+  return 3 if options.interpret else most  # interpreted one after the other
 
 
 def _backward(weights, particles, end, d_bias, *, options: Options):
   _, tile = options.tiles
-  work = tiles_with_pairs(end, particles.shape[-1], tile, options.symmetric)
-  programs = _programs(BACKWARD_PROGRAMS, work, options)
+  most = _most_programs(BACKWARD_PROGRAMS, options)
+  work = tiles_with_pairs(end, particles.shape[-1], tile, options.symmetric, most)
+  programs = min(most, work.event.size)
   arrays = (weights, particles, end, work, d_bias)
 
   def of_programs(*shape):

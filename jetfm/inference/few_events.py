@@ -1,0 +1,180 @@
+"""Blocks for a few events on a GPU: what XLA does in ten small kernels, in one.
+
+A GPU runs a layer of one event faster than it starts the kernels that make it up. Here the layers
+between two attentions are the two kernels of `jetfm.kernels.token_layers`, and attention is the one
+that XLA can start together with all others, as one CUDA graph: Mosaic's cannot be part of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jetfm.kernels import pair_attention, particle_extent
+from jetfm.kernels.implementations import can_run
+from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS as ATTENTION
+from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
+from jetfm.kernels.token_layers import ResidualWeights, normalised_linear, residual_mlp
+from jetfm.kernels.token_layers.api import WIDEST
+from jetfm.nn import AttentionBlock, CrossAttentionBlock, Embed
+from jetfm.nn.linear import folded
+from jetfm.train.restore import TrainedModel
+
+FEW_TOKENS = 2048
+"""Of all events of a call: more would occupy the multiprocessors more than once."""
+KERNELS = "triton"
+
+
+def prepared(trained: TrainedModel, events: int, length: int) -> TrainedModel | None:
+  """The same model for `few_events`, where that is faster.
+
+  Args:
+    events: of a call.
+    length: most particles of an event.
+  Returns: None for many events, where the kernels cannot run, or where others are asked for.
+  """
+  encoder: Any = trained.model.encoder
+  if events * length > FEW_TOKENS or encoder.implementation is not None:
+    return None
+  call = {"particles": length, "dtypes": (encoder.dtype or jnp.float32,)}
+  widths = {"width": encoder.width // encoder.heads}, {"width": max(encoder.pair_widths, default=0)}
+  for kernel, width in zip((ATTENTION[KERNELS], BIAS[KERNELS]), widths, strict=True):
+    if not can_run(kernel, {**call, **width}):
+      return None
+  encoder = encoder.clone(implementation=KERNELS, remat=False)
+  return dataclasses.replace(trained, model=dataclasses.replace(trained.model, encoder=encoder))
+
+
+@contextlib.contextmanager
+def few_events(implementation: str = KERNELS) -> Iterator[None]:
+  """In here, deterministic blocks are traced as their few-kernel versions where they have one.
+
+  That is not part of JAX's cache of traces: nothing that is traced here may be traced outside too.
+
+  Args:
+    implementation: of `jetfm.kernels.token_layers`.
+  """
+
+  def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    module = context.module
+    layer = _LAYERS.get(type(module)) if context.method_name == "__call__" else None
+    if layer is None:
+      return call(*args, **kwargs)
+    arguments = inspect.signature(type(module).__call__).bind(module, *args, **kwargs)
+    arguments.apply_defaults()
+    _, *values = arguments.args
+    made = layer(module, implementation, *values, **arguments.kwargs)
+    return call(*args, **kwargs) if made is NotImplemented else made
+
+  with nn.intercept_methods(intercept):
+    yield
+
+
+def _attention_block(
+  block: AttentionBlock,
+  implementation: str,
+  x: jax.Array,
+  bias: jax.Array | None,
+  mask: jax.Array | None,
+  deterministic: bool,
+  share_bias: bool,
+  condition: jax.Array | None,
+) -> Any:
+  if not deterministic or condition is not None or not _fits(x):
+    return NotImplemented
+  weights = block.variables["params"]
+  qkv = normalised_linear(
+    x, *_linear(weights, "qkv", "norm_in"), parts=3, implementation=implementation
+  )
+  q, k, v = (_heads_of(y, block.heads) for y in qkv)
+  lengths = None if mask is None else particle_extent(mask)
+  mixed, bias = pair_attention(
+    q, k, v, bias, mask, lengths=lengths, share_bias=True, implementation=block.implementation
+  )
+  x = _residual(x, mixed, weights["residual"], implementation)
+  return (x, bias) if share_bias else x
+
+
+def _cross_attention_block(
+  block: CrossAttentionBlock,
+  implementation: str,
+  x: jax.Array,
+  tokens: jax.Array,
+  mask: jax.Array,
+  deterministic: bool,
+) -> Any:
+  if not deterministic or not (_fits(x) and _fits(tokens)):
+    return NotImplemented
+  weights = block.variables["params"]
+  if block.include_self:
+    tokens = jnp.concatenate([x.astype(tokens.dtype), tokens], axis=1)
+    mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
+  query = _linear(weights, "query", "norm_query")
+  (q,) = normalised_linear(x, *query, implementation=implementation)
+  key_value = _linear(weights, "key_value", "norm_in")
+  k, v = normalised_linear(tokens, *key_value, parts=2, implementation=implementation)
+  q, k, v = (_heads_of(y, block.heads) for y in (q, k, v))
+  mixed = pair_attention(q, k, v, mask=mask, implementation=implementation)
+  return _residual(x, mixed, weights["residual"], implementation)
+
+
+def _embed(embed: Embed, implementation: str, x: jax.Array) -> Any:
+  if not embed.widths or not _fits(x) or max(embed.widths) > WIDEST:
+    return NotImplemented
+  weights = embed.variables["params"]
+  for layer in range(len(embed.widths)):
+    (x,) = normalised_linear(
+      x,
+      *_linear(weights, f"linear_{layer}", f"norm_{layer}"),
+      gelu=True,
+      dtype=embed.dtype,
+      implementation=implementation,
+    )
+  return x
+
+
+_LAYERS: Mapping[type, Callable[..., Any]] = {
+  AttentionBlock: _attention_block,
+  CrossAttentionBlock: _cross_attention_block,
+  Embed: _embed,
+}
+"""What replaces a layer; it returns NotImplemented where it cannot."""
+
+
+def _fits(x: jax.Array) -> bool:
+  return math.prod(x.shape[:-1]) <= FEW_TOKENS and x.shape[-1] <= WIDEST
+
+
+def _residual(x: jax.Array, mixed: jax.Array, weights: Any, implementation: str) -> jax.Array:
+  """The parameters of the blocks' common end, with norms and scales as part of its matrices."""
+  heads = mixed.shape[-2]
+  out = weights["out"]
+  each = jnp.repeat(weights["head_scale"], x.shape[-1] // heads)
+  given = ResidualWeights(
+    each[:, None] * out["kernel"],
+    out["bias"],
+    weights["norm_out"]["scale"],
+    weights["norm_out"]["bias"],
+    *_linear(weights, "mlp_in", "norm_mlp"),
+    *_linear(weights, "mlp_out", "norm_hidden"),
+    weights["residual_scale"],
+  )
+  return residual_mlp(x, mixed.reshape(x.shape), given, implementation=implementation)
+
+
+def _linear(weights: Any, name: str, norm: str) -> tuple[jax.Array, jax.Array]:
+  """Kernel and bias of a linear layer with the norm before it."""
+  layer, norm_of = weights[name], weights[norm]
+  return folded(layer["kernel"], layer["bias"], norm_of["scale"], norm_of["bias"])
+
+
+def _heads_of(y: jax.Array, heads: int) -> jax.Array:
+  return y.reshape(*y.shape[:-1], heads, y.shape[-1] // heads)

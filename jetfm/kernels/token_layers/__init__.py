@@ -1,0 +1,10 @@
+"""Layers of single tokens, for inference on so few events that launching kernels takes longest."""
+
+from jetfm.kernels.token_layers.api import (
+  IMPLEMENTATIONS,
+  ResidualWeights,
+  normalised_linear,
+  residual_mlp,
+)
+
+__all__ = ["IMPLEMENTATIONS", "ResidualWeights", "normalised_linear", "residual_mlp"]
