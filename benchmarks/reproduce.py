@@ -10,6 +10,7 @@ stage of configs/clear.py, trained by launch.train and asked on the whole test s
 train everything on 1 %, 10 % and 100 % of the training labels: from an encoder that was pretrained
 on all events without labels (stage pretrain_views; the stage pretrain of the other cells is taught
 by all labels), with learning rates that fall block by block, and from scratch, at the full rate.
+With all labels, the row `differential` stands below them: there pretraining used the labels too.
 Cells are kept in FOLDER: the same command goes on where it was ended, also in the middle of a
 training. --rows=labels,knn,... are the rows that are worked on, and what they start from;
 --processes=2 makes so many cells at a time: a training of `cpu` keeps one core busy. When --budget
@@ -99,31 +100,38 @@ def show(done: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
 
 def _show_labels(done: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
   rows = []
-  print(f"\n{'labels':<10}{'pretrained':>18}{'from scratch':>18}{'gain in points':>18}  seeds")
-  for fraction in FRACTIONS:
-    found: dict[str, dict[int, float]] = {
-      start: {
-        cell.seed: values["accuracy"]
-        for cell, values in done.items()
-        if (cell.row, cell.fraction, cell.start) == ("labels", fraction, start)
-      }
-      for start in STARTS
-    }
-    both = sorted(set(found["pretrained"]) & set(found["scratch"]))
+  print(f"\n{'labels':<20}{'pretrained':>18}{'from scratch':>18}{'gain in points':>18}  seeds")
+  for fraction, row in [*((f, "labels") for f in FRACTIONS), (1.0, "differential")]:
+    title = f"{fraction:.0%}" + (", also in it" if row != "labels" else "")
+    pretrained = _accuracies(done, row, fraction, "pretrained")
+    scratch = _accuracies(done, "labels", fraction, "scratch")
+    both = sorted(set(pretrained) & set(scratch))
     if not both:
-      print(f"{fraction:<10.0%}  (not finished)")
+      print(f"{title:<20}  (not finished)")
       continue
-    gains = [100 * (found["pretrained"][s] - found["scratch"][s]) for s in both]
+    found = {"pretrained": pretrained, "scratch": scratch}
     detail = {start: _summary([found[start][s] for s in both]) for start in STARTS}
+    gain = _summary([100 * (pretrained[s] - scratch[s]) for s in both])
     columns = "".join(f"{_shown(pair, len(both)):>18}" for pair in detail.values())
-    gain = _summary(gains)
-    print(f"{fraction:<10.0%}{columns}{_shown(gain, len(both), 2):>18}  {len(both)}")
-    name = f"clear_pretraining_gain_{100 * fraction:g}_percent"
+    print(f"{title:<20}{columns}{_shown(gain, len(both), 2):>18}  {len(both)}")
+    kind = "pretraining" if row == "labels" else "taught_pretraining"
+    name = f"clear_{kind}_gain_{100 * fraction:g}_percent"
     rows.append(
       _row(name, gain[0], "points over training from scratch", "> 0", gain[0] > 0)
-      | {"detail": detail | {"seeds": len(both)}}
+      | {"detail": detail | {"spread": gain[1], "seeds": len(both)}}
     )
   return rows
+
+
+def _accuracies(
+  done: dict[Cell, dict[str, float]], row: str, fraction: float, start: str
+) -> dict[int, float]:
+  """By seed."""
+  return {
+    cell.seed: values["accuracy"]
+    for cell, values in done.items()
+    if (cell.row, cell.fraction, cell.start) == (row, fraction, start)
+  }
 
 
 def _show_cost(done: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
