@@ -24,9 +24,9 @@ differential     [C] everything, learning rates fall block by block: 0.691
 multi_task       [D] classification with the pretraining's tasks, balanced by their noise: 0.693
 two_stage        [E] goes on from class_attention with everything, at a very low rate: 0.685
 
-`cpu` reached, with one seed and 60,000 generated events: k-NN 0.604, probe_1 0.599, class_attention
-0.608, differential 0.624; the other cells of benchmarks/results/clear-cpu.json are not there yet.
-Seeing only the true final state allows 0.702.
+`cpu` reached with 60,000 generated events, mean of three seeds: k-NN 0.615, probe_1 0.604, probe_2
+0.610, probe_3 0.612, class_attention 0.626, differential 0.639, multi_task 0.639, two_stage 0.630.
+Seeing only the true final state allows 0.702. All of it: benchmarks/results/README.md.
 
 Keys are those of configs/lorentz_part.py. encoder.conditions are event counts (() for plain norms),
 encoder.pair 'event' or None; encoder.combine 'concatenate' or 'sum'.
