@@ -21,6 +21,16 @@ FIGURES = {
     "Measurements that were hidden from the encoder, guessed from the rest of the jet. A bar at 1 "
     "is a perfect guess, one at 0 no better than the same guess for all.",
   ),
+  "reconstruction": (
+    "Hidden measurements: best guess against truth",
+    "Perfect guesses lie on the red diagonal; a horizontal band is a guess that ignores the rest "
+    "of the jet. Scaled as the network's inputs; a category's column shows what it is taken for.",
+  ),
+  "densities": (
+    "Hidden measurements: sampled densities",
+    "A value drawn from the density that was predicted for each hidden measurement, beside the "
+    "data. They agree where the shape of the density is right, however well single ones are known.",
+  ),
   "roc": (
     "Background rejection against signal efficiency",
     "How many QCD jets are rejected for one that passes, at each share of signal kept. Higher is "
@@ -29,7 +39,8 @@ FIGURES = {
   "confusion": (
     "Confusion matrix",
     "Of the jets of the class in a row, how many per cent are called each class. A perfect tagger "
-    "has 100 on the diagonal. Blocks beside the diagonal show which classes look alike.",
+    "has 100 on the diagonal. Blocks beside the diagonal show which classes look alike. Classes "
+    "that are too many to be named have the numbers of their order in results.json.",
   ),
   "confusions": (
     "Worst confusions",

@@ -64,6 +64,8 @@ class GuessedMeasurements:
   """(B, N, F) float32, 0 where nothing was hidden."""
   guessed: np.ndarray
   """(B, N, F) float32, 0 where nothing was hidden."""
+  sampled: np.ndarray
+  """(B, N, F) float32, drawn from the density that was predicted, 0 where nothing was hidden."""
   nll: np.ndarray
   """(B, N, F) float32, negative log density of the truth in nats, 0 where nothing was hidden."""
 
@@ -259,7 +261,9 @@ class Predictor:
     Raises: ValueError for a checkpoint without a task of the kind 'super_resolution'.
     """
 
-    def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
+    def read(
+      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
+    ) -> dict[str, jax.Array]:
       return _laboratory(outputs.output, outputs.frame)
 
     step = self._step_of(self._task("super_resolution", task), read)
@@ -276,7 +280,9 @@ class Predictor:
     """
     chosen = self._task("masked_particles", task)
 
-    def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
+    def read(
+      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
+    ) -> dict[str, jax.Array]:
       rank = views[chosen.view].hidden_rank
       assert rank is not None, "the view hides particles"
       hidden = jnp.asarray(batch.mask) & (rank >= 0)
@@ -300,13 +306,20 @@ class Predictor:
     """
     chosen = self._task("masked_features", task)
 
-    def read(outputs: Predicted, views: Views, batch: Batch) -> dict[str, jax.Array]:
+    def read(
+      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
+    ) -> dict[str, jax.Array]:
       hidden = hidden_measurements(views[chosen.view], batch, self.schema)
       values = jnp.where(hidden, self.schema.values(batch.p4, batch.features, batch.mask), 0)
       found = outputs.output
       numbers = (found.raw, values, found.mean, found.std)
       guessed, true = chosen.likelihood.guesses(*numbers)
-      made = {"true": true, "guessed": guessed, "nll": chosen.likelihood.nll(*numbers)}
+      keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(batch.event_id))
+      sampled = jax.vmap(chosen.likelihood.draws, (0, 0, None, None))(
+        keys, found.raw, found.mean, found.std
+      )
+      made = {"true": true, "guessed": guessed, "sampled": sampled}
+      made["nll"] = chosen.likelihood.nll(*numbers)
       return {"hidden": hidden} | {name: jnp.where(hidden, x, 0) for name, x in made.items()}
 
     return GuessedMeasurements(**self._of_particles(self._step_of(chosen, read), batches, seed))
@@ -373,15 +386,17 @@ class Predictor:
     return model.head(task.name, variables, encoded, views, deterministic=True, key=key)
 
   def _step_of(
-    self, task: Task, read: Callable[[Predicted, Views, Batch], dict[str, jax.Array]]
+    self, task: Task, read: Callable[[Predicted, Views, Batch, jax.Array], dict[str, jax.Array]]
   ) -> Step:
-    """A step that encodes the views of a task and reads its head's outputs."""
+    """A step that encodes the views of a task and reads its head's outputs; a key for draws."""
 
     def look(batch: Batch, key: jax.Array) -> Views:
       return task.views(named_key(key, "views"), batch, False)
 
-    def finish(variables: Any, encoded: Any, views: Views, batch: Batch) -> dict[str, jax.Array]:
-      return read(self._head(task, variables, encoded, views), views, batch)
+    def finish(
+      variables: Any, encoded: Any, views: Views, batch: Batch, key: jax.Array
+    ) -> dict[str, jax.Array]:
+      return read(self._head(task, variables, encoded, views), views, batch, key)
 
     look = self._compile(f"{task.name}/views", look)
     finish = self._compile(task.name, finish)
@@ -389,7 +404,7 @@ class Predictor:
     def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       views = look(batch, key)
       encoded = {name: self._encode(self._variables, view) for name, view in views.items()}
-      return finish(self._variables, encoded, views, batch)
+      return finish(self._variables, encoded, views, batch, named_key(key, "draws"))
 
     return step
 

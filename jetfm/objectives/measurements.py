@@ -90,15 +90,21 @@ class HybridLikelihood:
     for index, (part, own) in enumerate(zip(self.parts, self.split(raw), strict=True)):
       true = self._scaled(index, values, mean, std)
       if isinstance(part, Categorical):
-        guess, true = (x.astype(true.dtype) for x in (own.argmax(-1), part.category(true)))
+        guess = own.argmax(-1).astype(true.dtype)
       else:
-        guess = part.mean(own)
-      if part.physical:
-        feature, place = self.schema.features[index], (mean[index], std[index])
-        guess, true = feature.forward(guess, *place), feature.forward(true, *place)
+        guess = self._of_network(index, part.mean(own), mean, std)
       guesses.append(guess)
-      truths.append(true)
+      truths.append(self._of_network(index, true, mean, std))
     return jnp.stack(guesses, axis=-1), jnp.stack(truths, axis=-1)
+
+  def draws(self, key: jax.Array, raw: Array, mean: Array, std: Array) -> jax.Array:
+    """One draw of every feature on the scale of `guesses`, (..., P) -> (..., F)."""
+    keys = jax.random.split(key, len(self.parts))
+    columns = [
+      self._of_network(index, part.sample(keys[index], own), mean, std)
+      for index, (part, own) in enumerate(zip(self.parts, self.split(raw), strict=True))
+    ]
+    return jnp.stack(columns, axis=-1)
 
   def sample(self, key: jax.Array, raw: Array, mean: Array, std: Array) -> jax.Array:
     """One draw of every feature in physical units, (..., P) -> (..., F)."""
@@ -120,6 +126,13 @@ class HybridLikelihood:
     if part.physical:
       return x
     return _before_categories(self.schema.features[index]).forward(x, mean[index], std[index])
+
+  def _of_network(self, index: int, x: jax.Array, mean, std) -> jax.Array:
+    """From the scale of the feature's density to that of the network's inputs, or a category."""
+    part = self.parts[index]
+    if isinstance(part, Categorical):
+      return part.category(x).astype(x.dtype)
+    return self.schema.features[index].forward(x, mean[index], std[index]) if part.physical else x
 
   def _physical(self, columns, mean, std) -> jax.Array:
     out = []

@@ -198,6 +198,7 @@ def features(inputs: Inputs) -> Section:
     guesses[feature.name] = Guesses(
       true=found.true[..., i][hidden],
       guessed=found.guessed[..., i][hidden],
+      sampled=found.sampled[..., i][hidden],
       nll=found.nll[..., i][hidden],
       event=event,
       weight=weight[event],

@@ -295,7 +295,13 @@ def test_features_that_were_not_hidden_have_no_gain():
   section = features_section({"x": nothing, "y": guesses()}, bootstrap=3)
   assert section.metrics["feature_gain_x"].value is None
   assert section.metrics["feature_gain"].value == section.metrics["feature_gain_y"].value == 1
-  assert {kind for kind, *_ in section.figures} <= set(FIGURES)
+  assert {kind for kind, *_ in section.figures} == {"features", "reconstruction"}
+  drawn = guesses(True, sampled=guesses(True).true)
+  section = features_section({"x": nothing, "y": guesses(), "z": drawn})
+  kinds = [kind for kind, *_ in section.figures]
+  assert kinds == ["features", "reconstruction", "densities"] and set(kinds) <= set(FIGURES)
+  panels = [len(figure.axes) for _, _, figure in section.figures]
+  assert panels == [1, 2, 1], "a panel for each feature that was hidden, and sampled"
   only = features_section({"x": nothing})
   assert only.metrics["feature_gain"].value is None and not only.figures
 
@@ -305,6 +311,6 @@ def test_many_classes_have_confusions_in_words(true):
   rng = np.random.default_rng(0)
   p = rng.dirichlet(np.ones(30), len(true))
   section = classification_section(true, p, classes)
-  assert [kind for kind, *_ in section.figures] == ["confusions"]
+  assert [kind for kind, *_ in section.figures] == ["confusions", "confusion"]
   assert len(section.details["per_class"]) == 30
   json.dumps(section.details, allow_nan=False)

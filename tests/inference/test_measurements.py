@@ -59,6 +59,13 @@ def test_what_is_hidden_is_guessed_and_nothing_else(predictor):
   errors = np.where(categorical, off != 0, off**2).sum(axis=1)
   np.testing.assert_allclose(errors, statistics["error"], rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(found.nll.sum(axis=1), statistics["nll"], rtol=1e-4, atol=1e-4)
+  assert np.isfinite(found.sampled).all() and not found.sampled[~hidden].any()
+  categories = found.sampled[..., categorical][hidden[..., categorical]]
+  np.testing.assert_array_equal(categories, categories.round())
+  again, other = predictor.guess_measurements(events), predictor.guess_measurements(events, seed=1)
+  np.testing.assert_array_equal(again.sampled, found.sampled)
+  both = hidden & other.hidden
+  assert both.any() and (other.sampled != found.sampled)[both].any()
 
 
 def test_other_checkpoints_have_no_such_task(predictor):

@@ -8,7 +8,11 @@ from jetfm.evals.plots.classification import (
   sculpting_figure,
 )
 from jetfm.evals.plots.embedding import embedding_figure, embedding_map
-from jetfm.evals.plots.features import features_figure
+from jetfm.evals.plots.features import (
+  densities_figure,
+  features_figure,
+  reconstruction_figure,
+)
 from jetfm.evals.plots.generation import spectra_figure
 from jetfm.evals.plots.jets import jet_display_figure
 from jetfm.evals.plots.likelihoods import likelihood_figure
@@ -18,6 +22,8 @@ from jetfm.evals.plots.training import training_figure
 
 __all__ = [
   "features_figure",
+  "reconstruction_figure",
+  "densities_figure",
   "roc_figure",
   "confusion_figure",
   "confusions_figure",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetfm.evals.metrics.working_points import BinnedEfficiency, MassSculpting, working_point_of
@@ -50,28 +51,36 @@ def roc_figure(
     return figure
 
 
-def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-  """Confusion matrix (C, C), rows of true classes normalised to 1, with the shares written in."""
+def confusion_figure(matrix: np.ndarray, classes: Sequence[str], written: bool = True) -> Figure:
+  """Confusion matrix (C, C), rows of true classes normalised to 1.
+
+  written: names of the classes and shares are written in; else classes are numbered in their order.
+  """
   total = matrix.sum(axis=1, keepdims=True)
   share = np.divide(matrix, total, where=total > 0, out=np.zeros(matrix.shape))
   with style():
     figure = new_figure(7.6, 6.6)
     ax = figure.subplots()
     image = ax.imshow(share, cmap=MAP, vmin=0, vmax=1)
-    ticks = range(len(classes))
-    ax.set_xticks(ticks, classes, rotation=60, ha="right", rotation_mode="anchor")
-    ax.set_yticks(ticks, classes)
     ax.tick_params(which="both", length=0)
     ax.minorticks_off()
-    for i in ticks:
-      for j in ticks:
-        text = f"{100 * share[i, j]:.0f}" if total[i] else "–"
-        colour = "black" if share[i, j] > 0.55 else "white"
-        ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=11)
+    if written:
+      _write_shares(ax, share, total, classes)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
     figure.colorbar(image, ax=ax, label="share of the true class (%)", format=_percent)
     return figure
+
+
+def _write_shares(ax: Axes, share: np.ndarray, total: np.ndarray, classes: Sequence[str]) -> None:
+  ticks = range(len(classes))
+  ax.set_xticks(ticks, classes, rotation=60, ha="right", rotation_mode="anchor")
+  ax.set_yticks(ticks, classes)
+  for i in ticks:
+    for j in ticks:
+      text = f"{100 * share[i, j]:.0f}" if total[i] else "–"
+      colour = "black" if share[i, j] > 0.55 else "white"
+      ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=11)
 
 
 def confusions_figure(confusions: Sequence[Mapping[str, Any]]) -> Figure:

@@ -119,7 +119,10 @@ def _draw(curves, binned, sculpted, matrix, details, background):
 
   classes = details["classes"]
   if len(classes) > MANY_CLASSES:
-    drawn = [("confusions", "", plots.confusions_figure(details["worst_confusions"]))]
+    drawn = [
+      ("confusions", "", plots.confusions_figure(details["worst_confusions"])),
+      ("confusion", "", plots.confusion_figure(matrix, classes, written=False)),
+    ]
   else:
     drawn = [("confusion", "", plots.confusion_figure(matrix, classes))]
   if any(curve is not None for curve in curves.values()):

@@ -19,7 +19,8 @@ class Guesses:
   """The hidden measurements of one feature, (M,) each.
 
   Attributes:
-    true, guessed: on one scale; numbers of categories where `categorical`.
+    true, guessed, sampled: on one scale; numbers of categories where `categorical`. Sampled are
+      draws from the predicted density; None draws no picture of them.
     nll: negative log density of the truth in nats.
     event: number of the event, for the errors.
     weight: of the event.
@@ -31,6 +32,7 @@ class Guesses:
   event: np.ndarray
   weight: np.ndarray
   categorical: bool = False
+  sampled: np.ndarray | None = None
 
 
 def features_section(
@@ -60,6 +62,11 @@ def features_section(
 
     shown = {name: metrics[f"{FEATURE_GAIN}{name}"].value for name in features}
     section.figures.append(("features", "", plots.features_figure(shown)))
+    drawn = {name: g for name, g in features.items() if len(g.true)}
+    section.figures.append(("reconstruction", "", plots.reconstruction_figure(drawn)))
+    drawn = {name: g for name, g in drawn.items() if g.sampled is not None}
+    if drawn:
+      section.figures.append(("densities", "", plots.densities_figure(drawn)))
   return section
 
 
