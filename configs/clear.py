@@ -111,7 +111,7 @@ def get_config(variant="base"):
     "base": (200_000, 50_000),
     "short": (3_000, 1_000),
     "cpu": (2_500, 1_500),
-    "tiny": (1_200, 500),
+    "tiny": (1_000, 450),
   }[variant]
   stage = config.stage = ConfigDict()
   stage.pretrain = _stage(
