@@ -146,7 +146,7 @@ def test_every_task_of_every_checkpoint_is_there(evaluated):
 @pytest.mark.slow
 def test_report_holds_every_figure_and_loads_nothing(evaluated):
   page = (evaluated / "report.html").read_text()
-  of_events = {"confusions", "features"}
+  of_events = {"confusions", "features", "reconstruction", "densities"}
   for kind, (title, _) in FIGURES.items():
     assert (title in page) == (kind not in of_events)
   assert not re.search(r"https?:|<script|<link|url\(", page)
