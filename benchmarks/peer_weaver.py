@@ -2,7 +2,8 @@
 
 Source: weaver-core 0.5.3, weaver/nn/model/ParticleTransformer.py: 8 layers, two class blocks,
 dropout 0.1, trim=True, the pair MLP on pairs of real particles only. To be compiled, it is made
-with its own `compile_model=True` (trimmed lengths are multiples of 32, pairs are dense).
+with its own `compile_model=True` (trimmed lengths are multiples of 32, pairs are dense), each length
+on its own: as one program of any length, which torch would take for the second, it fails.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def build(
 ) -> tuple[torch.nn.Module, Callable[[Batch], torch.Tensor]]:
   """The model, and its logits (B, classes) of a batch."""
   model = ParticleTransformer(features, num_classes=classes, compile_model=compiled).to(device)
-  run = torch.compile(model) if compiled else model
+  run = torch.compile(model, dynamic=False) if compiled else model
 
   def logits(batch: Batch) -> torch.Tensor:
     # weaver's order is px, py, pz, E, and particles are the last axis.
