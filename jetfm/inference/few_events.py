@@ -23,7 +23,7 @@ from jetfm.kernels.implementations import can_run
 from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS as ATTENTION
 from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
 from jetfm.kernels.token_layers import ResidualWeights, normalised_linear, residual_mlp
-from jetfm.kernels.token_layers.api import WIDEST
+from jetfm.kernels.token_layers.api import WIDEST, WIDEST_RESIDUAL
 from jetfm.nn import AttentionBlock, CrossAttentionBlock, Embed
 from jetfm.nn.linear import folded
 from jetfm.train.restore import TrainedModel
@@ -88,7 +88,7 @@ def _attention_block(
   share_bias: bool,
   condition: jax.Array | None,
 ) -> Any:
-  if not deterministic or condition is not None or not _fits(x):
+  if not deterministic or condition is not None or not _fits(x, WIDEST_RESIDUAL):
     return NotImplemented
   weights = block.variables["params"]
   qkv = normalised_linear(
@@ -111,7 +111,7 @@ def _cross_attention_block(
   mask: jax.Array,
   deterministic: bool,
 ) -> Any:
-  if not deterministic or not (_fits(x) and _fits(tokens)):
+  if not deterministic or not all(_fits(y, WIDEST_RESIDUAL) for y in (x, tokens)):
     return NotImplemented
   weights = block.variables["params"]
   if block.include_self:
@@ -127,7 +127,7 @@ def _cross_attention_block(
 
 
 def _embed(embed: Embed, implementation: str, x: jax.Array) -> Any:
-  if not embed.widths or not _fits(x) or max(embed.widths) > WIDEST:
+  if not embed.widths or not _fits(x, WIDEST) or max(embed.widths) > WIDEST:
     return NotImplemented
   weights = embed.variables["params"]
   for layer in range(len(embed.widths)):
@@ -149,8 +149,8 @@ _LAYERS: Mapping[type, Callable[..., Any]] = {
 """What replaces a layer; it returns NotImplemented where it cannot."""
 
 
-def _fits(x: jax.Array) -> bool:
-  return math.prod(x.shape[:-1]) <= FEW_TOKENS and x.shape[-1] <= WIDEST
+def _fits(x: jax.Array, widest: int) -> bool:
+  return math.prod(x.shape[:-1]) <= FEW_TOKENS and x.shape[-1] <= widest
 
 
 def _residual(x: jax.Array, mixed: jax.Array, weights: Any, implementation: str) -> jax.Array:

@@ -165,5 +165,10 @@ class Online:
     return run, jax.ShapeDtypeStruct(shape, jnp.float32)
 
   def _compiled(self, run: Program, shape: jax.ShapeDtypeStruct) -> Program:
+    results = None
+    if jax.default_backend() == "gpu":
+      # The program itself writes to the host's memory: a copy asked for afterwards takes longer
+      # than the model does.
+      results = jax.sharding.SingleDeviceSharding(jax.devices()[0], memory_kind="pinned_host")
     # Not donated: no result has the input's shape. Its copy on the device ends with the call.
-    return jax.jit(run).lower(shape).compile()
+    return jax.jit(run, out_shardings=results).lower(shape).compile()

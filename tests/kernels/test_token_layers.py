@@ -10,7 +10,7 @@ from jetfm.nn.linear import folded
 from tests.kernels.conftest import KERNELS
 from tests.kernels.test_lowering import kernels_in
 
-SHAPES = [((1, 1, 16), 16), ((2, 5, 20), 40), ((3, 17, 64), 200)]
+SHAPES = [((1, 1, 16), 16), ((2, 5, 20), 40), ((3, 17, 64), 200), ((1, 20, 128), 512)]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2e-2}
 
 
@@ -103,3 +103,7 @@ def test_wrong_input_is_refused():
     residual_mlp(x, x, weights, implementation="triton")
   with pytest.raises(NotImplementedError, match="widths up to 512, got 513"):
     normalised_linear(draw(2, 513), draw(513, 4), draw(4), implementation="interpret")
+  with pytest.raises(NotImplementedError, match="widths up to 128, got 129"):
+    residual_mlp(
+      draw(2, 129), draw(2, 129), residual_weights(draw, 129, 8), implementation="interpret"
+    )

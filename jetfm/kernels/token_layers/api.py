@@ -17,8 +17,9 @@ from jetfm.kernels.token_layers import reference
 from jetfm.typing import Array
 
 _TRITON = "jetfm.kernels.token_layers.triton"
-WIDEST = 512
-"""Numbers of a token in a kernel: all of them are in registers."""
+WIDEST, WIDEST_RESIDUAL = 512, 128
+"""Numbers of a token in a kernel: they are in registers, in `residual_mlp` also a matrix (D, D) in
+shared memory."""
 
 
 class _Module(NamedTuple):
@@ -28,15 +29,20 @@ class _Module(NamedTuple):
   residual: Implementation
 
 
-def _both(module: str, *limits: Any, **options: Any) -> _Module:
-  linear, residual = (Implementation(module, f, options, *limits) for f in _Module._fields)
-  return _Module(linear, residual)
+def _both(module: str, platform: str | None, dtypes: Any, **options: Any) -> _Module:
+  widths = (WIDEST, WIDEST_RESIDUAL)
+  return _Module(
+    *(
+      Implementation(module, name, options, platform, None, dtypes, width)
+      for name, width in zip(_Module._fields, widths, strict=True)
+    )
+  )
 
 
 IMPLEMENTATIONS = {
-  "xla": _both(reference.__name__),
-  "triton": _both(_TRITON, "gpu", None, SINGLE, WIDEST),
-  "interpret": _both(_TRITON, None, None, (*SINGLE, "float64"), WIDEST, interpret=True),
+  "xla": _Module(*(Implementation(reference.__name__, name) for name in _Module._fields)),
+  "triton": _both(_TRITON, "gpu", SINGLE),
+  "interpret": _both(_TRITON, None, (*SINGLE, "float64"), interpret=True),
 }
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
@@ -92,7 +98,7 @@ def normalised_linear(
       f"kernel {kernel.shape} and bias {bias.shape} do not fit x {x.shape} and {parts} parts"
     )
   dtype = jnp.dtype(x.dtype if dtype is None else dtype)
-  chosen = _named(implementation, x, width).linear
+  chosen = _chosen("linear", implementation, x, dtype)
   return tuple(chosen(x, kernel, bias, parts=parts, gelu=gelu, dtype=dtype))
 
 
@@ -121,11 +127,10 @@ def residual_mlp(
   for name, array, shape in zip(weights._fields, weights, shapes, strict=True):
     if array.shape != shape:
       raise ValueError(f"{name} has shape {array.shape}, expected {shape} beside x {x.shape}")
-  return _named(implementation, x, width).residual(x, mixed.astype(x.dtype), weights)
+  chosen = _chosen("residual", implementation, x, x.dtype)
+  return chosen(x, mixed.astype(x.dtype), weights)
 
 
-def _named(name: str, x: Array, width: int) -> _Module:
-  call = {"particles": 0, "dtypes": (x.dtype,), "width": width}
-  table = {key: module.linear for key, module in IMPLEMENTATIONS.items()}
-  by_name("token_layers", name, table, **call)
-  return IMPLEMENTATIONS[name]
+def _chosen(function: str, name: str, x: Array, dtype: Any) -> Implementation:
+  table = {key: getattr(module, function) for key, module in IMPLEMENTATIONS.items()}
+  return by_name("token_layers", name, table, particles=0, dtypes=(dtype,), width=x.shape[-1])

@@ -30,15 +30,16 @@ from jetfm.kernels.token_layers.reference import EPSILON
 
 TOKENS = SMALLEST_DOT
 """Of a program: few, so that the tokens of one event are shared by several multiprocessors."""
-WEIGHTS = 8192
-"""Numbers of a kernel's matrix that a program multiplies with at a time."""
+LINEAR_BYTES, RESIDUAL_BYTES = 16384, 32768
+"""Of a matrix, that a program multiplies with at a time. `linear` has more programs with fewer;
+`residual` loads two matrices three steps ahead, which fills the shared memory of an H100."""
 
 
 def linear(x, kernel, bias, *, parts: int, gelu: bool, dtype: Any, interpret: bool = False):
   """See `jetfm.kernels.token_layers.api.normalised_linear`."""
   rows = x.reshape(-1, x.shape[-1])
   width = kernel.shape[1] // parts
-  columns = min(padded(width), max(SMALLEST_DOT, WEIGHTS // padded(x.shape[-1])))
+  columns = _columns(LINEAR_BYTES, x.shape[-1], width, dtype)
   arrays = (rows, kernel.astype(dtype), bias.astype(accumulator(dtype)))
   made = result((len(rows), width), dtype, arrays)
   results = triton_call(
@@ -98,7 +99,7 @@ def residual(x, mixed, weights, *, interpret: bool = False) -> jax.Array:
     out_specs=(whole(rows),),
     out_shape=(result(rows.shape, x.dtype, arrays),),
     warps=4,
-    stages=2,
+    stages=3,
     interpret=interpret,
   )(*arrays)
   return made.reshape(x.shape)
@@ -118,7 +119,7 @@ def _residual_kernel(x_ref, mixed_ref, weights, sums_ref, out_ref, *, arithmetic
   y = _normalised(y, inside, depth) * vector(weights.norm_scale) + vector(weights.norm_shift)
   x = _load(x_ref, token, deep, tokens, depth).astype(precise) + y
   unit = _normalised(x, inside, depth).astype(mixed.dtype)
-  columns = min(padded(hidden), max(SMALLEST_DOT, WEIGHTS // padded(depth)))
+  columns = _columns(RESIDUAL_BYTES, depth, hidden, x_ref.dtype)
 
   def visit(number, sums):
     product, total, squares = sums
@@ -149,6 +150,11 @@ def _normalised(x: jax.Array, inside: jax.Array, width: int) -> jax.Array:
   """Of the columns that are `inside`; 0 in others."""
   x = jnp.where(inside[None, :], x - x.sum(axis=1, keepdims=True) / width, 0.0)
   return x * jax.lax.rsqrt((x * x).sum(axis=1, keepdims=True) / width + EPSILON)
+
+
+def _columns(size: int, depth: int, width: int, dtype: Any) -> int:
+  """Of a matrix (depth, width), so many that they have about `size` bytes."""
+  return min(padded(width), max(SMALLEST_DOT, size // (padded(depth) * jnp.dtype(dtype).itemsize)))
 
 
 def _range(number: Any, size: int) -> jax.Array:
