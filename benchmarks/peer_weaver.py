@@ -2,8 +2,8 @@
 
 Source: weaver-core 0.5.3, weaver/nn/model/ParticleTransformer.py: 8 layers, two class blocks,
 dropout 0.1, trim=True, the pair MLP on pairs of real particles only. To be compiled, it is made
-with its own `compile_model=True` (trimmed lengths are multiples of 32, pairs are dense), each length
-on its own: as one program of any length, which torch would take for the second, it fails.
+with its own `compile_model=True`: trimmed lengths are multiples of 32 in training, pairs are dense.
+Then each length is compiled on its own, as torch's program for any length fails in training.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ def build(
 ) -> tuple[torch.nn.Module, Callable[[Batch], torch.Tensor]]:
   """The model, and its logits (B, classes) of a batch."""
   model = ParticleTransformer(features, num_classes=classes, compile_model=compiled).to(device)
-  run = torch.compile(model, dynamic=False) if compiled else model
+  runs: dict[bool, Callable[..., torch.Tensor]] = {True: model, False: model}
+  if compiled:
+    runs = {True: torch.compile(model, dynamic=False), False: torch.compile(model)}
 
   def logits(batch: Batch) -> torch.Tensor:
     # weaver's order is px, py, pz, E, and particles are the last axis.
     vectors = batch["p4"].roll(-1, dims=-1).transpose(1, 2)
-    return run(batch["features"].transpose(1, 2), v=vectors, mask=batch["mask"][:, None])
+    return runs[model.training](
+      batch["features"].transpose(1, 2), v=vectors, mask=batch["mask"][:, None]
+    )
 
   return model, logits
