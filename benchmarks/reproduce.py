@@ -102,7 +102,7 @@ def _show_labels(done: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
   rows = []
   print(f"\n{'labels':<20}{'pretrained':>18}{'from scratch':>18}{'gain in points':>18}  seeds")
   for fraction, row in [*((f, "labels") for f in FRACTIONS), (1.0, "differential")]:
-    title = f"{fraction:.0%}" + (", also in it" if row != "labels" else "")
+    title = f"{fraction:.0%}" + (" in both stages" if row != "labels" else "")
     pretrained = _accuracies(done, row, fraction, "pretrained")
     scratch = _accuracies(done, "labels", fraction, "scratch")
     both = sorted(set(pretrained) & set(scratch))
