@@ -5,8 +5,9 @@ Needs a checkpoint and nothing else: it holds the model, its schema and its stan
 
 from jetfm.inference.checkpoints import find_checkpoint, load
 from jetfm.inference.groups import LENGTHS, ROWS
+from jetfm.inference.hidden import GuessedMeasurements, Reconstruction
 from jetfm.inference.online import Online
-from jetfm.inference.predictor import EMBED, GuessedMeasurements, Predictor, Reconstruction
+from jetfm.inference.predictor import EMBED, Predictor
 
 __all__ = [
   "EMBED",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from jetfm.inference.apply import apply_to_groups
 from jetfm.inference.few_events import few_events, prepared
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
+from jetfm.inference.hidden import GuessedMeasurements, Reconstruction
 from jetfm.inference.online import Online
 from jetfm.lorentz import inverse_lorentz, transform_vectors
 from jetfm.models import ParticleCloud, jet_condition, physical_momenta, standardise_kinematics
@@ -31,43 +31,6 @@ Batches = Batch | Iterable[Batch]
 EMBED = "embed"
 """Stands for the embedding among names of tasks."""
 Step = Callable[[Batch, jax.Array], dict[str, jax.Array]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Reconstruction:
-  """Hidden particles, true and predicted.
-
-  Kinematics are (pT, eta, phi, E) standardised as in `jetfm.models.KINEMATICS`, in the encoder's
-  frame; `jetfm.models.physical_momenta` and the inverse of `frame` lead back to the laboratory.
-  """
-
-  hidden: np.ndarray
-  """(B, N) bool: particles that the encoder did not see."""
-  true: np.ndarray
-  """(B, N, 4) float32, 0 for padding."""
-  predicted: np.ndarray
-  """(B, N, 4) float32, 0 where nothing was hidden."""
-  frame: np.ndarray
-  """(B, 4, 4) float32, from the laboratory into the encoder's frame, of the visible particles."""
-
-
-@dataclasses.dataclass(frozen=True)
-class GuessedMeasurements:
-  """Hidden measurements of F features, true and guessed.
-
-  On the scale of the network's inputs; of categorical features numbers of categories.
-  """
-
-  hidden: np.ndarray
-  """(B, N, F) bool: measurements that the encoder did not see."""
-  true: np.ndarray
-  """(B, N, F) float32, 0 where nothing was hidden."""
-  guessed: np.ndarray
-  """(B, N, F) float32, 0 where nothing was hidden."""
-  sampled: np.ndarray
-  """(B, N, F) float32, drawn from the density that was predicted, 0 where nothing was hidden."""
-  nll: np.ndarray
-  """(B, N, F) float32, negative log density of the truth in nats, 0 where nothing was hidden."""
 
 
 class Predictor:
