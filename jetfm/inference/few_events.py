@@ -25,6 +25,7 @@ from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
 from jetfm.kernels.token_layers import ResidualWeights, normalised_linear, residual_mlp
 from jetfm.kernels.token_layers.api import WIDEST, WIDEST_RESIDUAL
 from jetfm.nn import AttentionBlock, CrossAttentionBlock, Embed
+from jetfm.nn.attention import split_heads, with_query
 from jetfm.nn.linear import folded
 from jetfm.train.restore import TrainedModel
 
@@ -94,7 +95,7 @@ def _attention_block(
   qkv = normalised_linear(
     x, *_linear(weights, "qkv", "norm_in"), parts=3, implementation=implementation
   )
-  q, k, v = (_heads_of(y, block.heads) for y in qkv)
+  q, k, v = (split_heads(y, block.heads) for y in qkv)
   lengths = None if mask is None else particle_extent(mask)
   mixed, bias = pair_attention(
     q, k, v, bias, mask, lengths=lengths, share_bias=True, implementation=block.implementation
@@ -115,13 +116,12 @@ def _cross_attention_block(
     return NotImplemented
   weights = block.variables["params"]
   if block.include_self:
-    tokens = jnp.concatenate([x.astype(tokens.dtype), tokens], axis=1)
-    mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
+    tokens, mask = with_query(x, tokens, mask)
   query = _linear(weights, "query", "norm_query")
   (q,) = normalised_linear(x, *query, implementation=implementation)
   key_value = _linear(weights, "key_value", "norm_in")
   k, v = normalised_linear(tokens, *key_value, parts=2, implementation=implementation)
-  q, k, v = (_heads_of(y, block.heads) for y in (q, k, v))
+  q, k, v = (split_heads(y, block.heads) for y in (q, k, v))
   mixed = pair_attention(q, k, v, mask=mask, implementation=implementation)
   return _residual(x, mixed, weights["residual"], implementation)
 
@@ -174,7 +174,3 @@ def _linear(weights: Any, name: str, norm: str) -> tuple[jax.Array, jax.Array]:
   """Kernel and bias of a linear layer with the norm before it."""
   layer, norm_of = weights[name], weights[norm]
   return folded(layer["kernel"], layer["bias"], norm_of["scale"], norm_of["bias"])
-
-
-def _heads_of(y: jax.Array, heads: int) -> jax.Array:
-  return y.reshape(*y.shape[:-1], heads, y.shape[-1] // heads)

@@ -64,9 +64,23 @@ class _Residual(nn.Module):
     return x * residual_scale.astype(x.dtype) + drop(y)
 
 
-def _check_heads(width: int, heads: int) -> None:
+def split_heads(y: jax.Array, heads: int) -> jax.Array:
+  """(..., D) -> (..., H, D/H). Raises: ValueError if D is not a multiple of the heads."""
+  width = y.shape[-1]
   if width % heads:
     raise ValueError(f"width {width} cannot be split into {heads} heads: choose a divisor")
+  return y.reshape(*y.shape[:-1], heads, width // heads)
+
+
+def with_query(x: jax.Array, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Tokens (B, 1 + N, D) and their mask, of which a single query x (B, 1, D) is the first.
+
+  Raises: ValueError for several queries.
+  """
+  if x.shape[1] != 1:
+    raise ValueError(f"include_self is for a single query, got x of shape {x.shape}")
+  tokens = jnp.concatenate([x.astype(tokens.dtype), tokens], axis=1)
+  return tokens, jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
 
 
 class AttentionBlock(nn.Module):
@@ -99,14 +113,9 @@ class AttentionBlock(nn.Module):
     share_bias: bool = False,
     condition: jax.Array | None = None,
   ) -> Any:
-    width = x.shape[-1]
-    _check_heads(width, self.heads)
     y = LayerNorm(dtype=self.dtype, in_parts=True, name="norm_in")(x, condition)
-    qkv = Linear(3 * width, self.dtype, name="qkv")(y)
-    q, k, v = (
-      part.reshape(*x.shape[:-1], self.heads, width // self.heads)  # (B, N, H, K)
-      for part in jnp.split(qkv, 3, axis=-1)
-    )
+    qkv = Linear(3 * x.shape[-1], self.dtype, name="qkv")(y)
+    q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
     mixed, bias = pair_attention(
       q,
       k,
@@ -144,23 +153,15 @@ class CrossAttentionBlock(nn.Module):
     self, x: jax.Array, tokens: jax.Array, mask: jax.Array, deterministic: bool = True
   ) -> jax.Array:
     width = x.shape[-1]
-    _check_heads(width, self.heads)
     if self.include_self:
-      if x.shape[1] != 1:
-        raise ValueError(f"include_self is for a single query, got x of shape {x.shape}")
-      tokens = jnp.concatenate([x.astype(tokens.dtype), tokens], axis=1)
-      mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
-
-    def heads_of(y: jax.Array) -> jax.Array:
-      return y.reshape(*y.shape[:-1], self.heads, width // self.heads)
-
+      tokens, mask = with_query(x, tokens, mask)
     q = Linear(width, self.dtype, name="query")(
       LayerNorm(dtype=self.dtype, in_parts=True, name="norm_query")(x)
     )
     y = LayerNorm(dtype=self.dtype, in_parts=True, name="norm_in")(tokens)
     kv = Linear(2 * width, self.dtype, name="key_value")(y)
-    k, v = map(heads_of, jnp.split(kv, 2, axis=-1))
-    mixed = pair_attention(heads_of(q), k, v, mask=mask, implementation="xla")
+    q, k, v = (split_heads(part, self.heads) for part in (q, *jnp.split(kv, 2, axis=-1)))
+    mixed = pair_attention(q, k, v, mask=mask, implementation="xla")
     return _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
       x, mixed, deterministic
     )

@@ -1,10 +1,5 @@
 """Layers of single tokens, for inference on so few events that launching kernels takes longest."""
 
-from jetfm.kernels.token_layers.api import (
-  IMPLEMENTATIONS,
-  ResidualWeights,
-  normalised_linear,
-  residual_mlp,
-)
+from jetfm.kernels.token_layers.api import ResidualWeights, normalised_linear, residual_mlp
 
-__all__ = ["IMPLEMENTATIONS", "ResidualWeights", "normalised_linear", "residual_mlp"]
+__all__ = ["ResidualWeights", "normalised_linear", "residual_mlp"]

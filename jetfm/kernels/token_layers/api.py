@@ -22,28 +22,17 @@ WIDEST, WIDEST_RESIDUAL = 512, 128
 shared memory."""
 
 
-class _Module(NamedTuple):
-  """Both functions of one implementation."""
-
-  linear: Implementation
-  residual: Implementation
-
-
-def _both(module: str, platform: str | None, dtypes: Any, **options: Any) -> _Module:
-  widths = (WIDEST, WIDEST_RESIDUAL)
-  return _Module(
-    *(
-      Implementation(module, name, options, platform, None, dtypes, width)
-      for name, width in zip(_Module._fields, widths, strict=True)
-    )
-  )
+def _table(function: str, width: int) -> dict[str, Implementation]:
+  return {
+    "xla": Implementation(reference.__name__, function),
+    "triton": Implementation(_TRITON, function, {}, "gpu", None, SINGLE, width),
+    "interpret": Implementation(
+      _TRITON, function, {"interpret": True}, None, None, (*SINGLE, "float64"), width
+    ),
+  }
 
 
-IMPLEMENTATIONS = {
-  "xla": _Module(*(Implementation(reference.__name__, name) for name in _Module._fields)),
-  "triton": _both(_TRITON, "gpu", SINGLE),
-  "interpret": _both(_TRITON, None, (*SINGLE, "float64"), interpret=True),
-}
+LINEAR, RESIDUAL = _table("linear", WIDEST), _table("residual", WIDEST_RESIDUAL)
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
 
@@ -86,7 +75,7 @@ def normalised_linear(
     parts: of equal width K, each an array of its own.
     gelu: GELU(y) in its tanh form instead of y.
     dtype: of the products and the results, that of x if None; sums and norm are float32 at least.
-    implementation: a name of `IMPLEMENTATIONS`.
+    implementation: a name of `LINEAR`.
 
   Returns: `parts` arrays (..., K).
   Raises: ValueError for shapes that do not fit, or an unknown implementation; NotImplementedError
@@ -98,7 +87,8 @@ def normalised_linear(
       f"kernel {kernel.shape} and bias {bias.shape} do not fit x {x.shape} and {parts} parts"
     )
   dtype = jnp.dtype(x.dtype if dtype is None else dtype)
-  chosen = _chosen("linear", implementation, x, dtype)
+  call = {"particles": 0, "dtypes": (dtype,), "width": width}
+  chosen = by_name("normalised_linear", implementation, LINEAR, **call)
   return tuple(chosen(x, kernel, bias, parts=parts, gelu=gelu, dtype=dtype))
 
 
@@ -115,6 +105,7 @@ def residual_mlp(
 
   Args:
     x, mixed: (..., D).
+    implementation: a name of `RESIDUAL`.
 
   Returns: (..., D) in the dtype of x.
   Raises: as `normalised_linear`.
@@ -127,10 +118,6 @@ def residual_mlp(
   for name, array, shape in zip(weights._fields, weights, shapes, strict=True):
     if array.shape != shape:
       raise ValueError(f"{name} has shape {array.shape}, expected {shape} beside x {x.shape}")
-  chosen = _chosen("residual", implementation, x, x.dtype)
+  call = {"particles": 0, "dtypes": (x.dtype,), "width": width}
+  chosen = by_name("residual_mlp", implementation, RESIDUAL, **call)
   return chosen(x, mixed.astype(x.dtype), weights)
-
-
-def _chosen(function: str, name: str, x: Array, dtype: Any) -> Implementation:
-  table = {key: getattr(module, function) for key, module in IMPLEMENTATIONS.items()}
-  return by_name("token_layers", name, table, particles=0, dtypes=(dtype,), width=x.shape[-1])

@@ -67,14 +67,9 @@ def _linear_kernel(
   x = _load(x_ref, token, deep, tokens, depth).astype(accumulator(x_ref.dtype))
   unit = _normalised(x, deep < depth, depth).astype(kernel_ref.dtype)
   for part, out_ref in enumerate(out_refs):
-    of_part = part * width + column
-    inside = column < width
-    weights = triton.load(
-      elements(kernel_ref, deep[:, None], of_part[None, :]),
-      mask=(deep < depth)[:, None] & inside[None, :],
-      other=0.0,
-    )
-    y = dot(unit, weights) + triton.load(bias_ref.at[of_part], mask=inside, other=0.0)[None, :]
+    of_part, end = part * width + column, (part + 1) * width
+    bias = triton.load(bias_ref.at[of_part], mask=of_part < end, other=0.0)
+    y = dot(unit, _load(kernel_ref, deep, of_part, depth, end)) + bias[None, :]
     if gelu:
       y = value_and_slope(y, "gelu", arithmetic)[0]
     _store(out_ref, token, column, y)
