@@ -49,7 +49,7 @@ from benchmarks.clear_cells import (
   work,
 )
 from benchmarks.result_file import write_result
-from jetfm.data import DataError
+from jetfm.data import DataError, Manifest
 from jetfm.evals.published import CLEAR_STRATEGIES
 
 VALID, TEST, LARGEST_FILE = 10_000, 30_000, 200_000
@@ -243,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   for name, value in programs(out).items():
     jax.config.update(name.lower(), float(value) if name.endswith("SECS") else value)
   try:
+    if options.data:
+      Manifest.load(data)
     claim(out, settings)
     if not options.data:
       make_data(bench, options.events, options.processes)

@@ -136,6 +136,13 @@ def test_a_folder_belongs_to_one_setting(tmp_path, capsys):
     reproduce.claim(tmp_path, {"events": 2})
 
 
+def test_a_wrong_data_set_ends_it_before_anything_is_made(tmp_path, capsys):
+  arguments = ("--table=clear", f"--data={tmp_path / 'nowhere'}", f"--out={tmp_path / 'out'}")
+  assert reproduce.main(arguments) == 2
+  assert capsys.readouterr().err.count("no manifest.json") == 1
+  assert not (tmp_path / "out").exists()
+
+
 def test_every_stage_of_the_table_is_one_of_the_config():
   config = cli.load_file(f"{clear_cells.CONFIG}:tiny")
   assert {"pretrain", *clear_cells.STAGES} <= set(config.stage)
