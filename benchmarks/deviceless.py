@@ -6,9 +6,9 @@
 the assembler reports them. `step`: temporary memory of a training step of `base` at 512 jets of 128
 particles, and bytes that its operations read and write, each array counted at every operation that
 touches it, beside those of the same step with a batch-normalised pair network and attention in
-plain XLA, as in the published ParT. `online`: how often the program for one event (that of
-`benchmarks.online`) starts something on the device, and how many kernels that is. Nothing is
-autotuned, which a real device would do.
+plain XLA, as in the published ParT; then with kernels between attentions too, and what these spill.
+`online`: how often the program for one event (that of `benchmarks.online`) starts something on the
+device, and how many kernels that is. Nothing is autotuned, which a real device would do.
 
 Compiles on the CPU, in minutes; needs JAX >= 0.11 with the CUDA compiler's wheels, no driver:
   pip install --no-deps jax-cuda13-pjrt==VERSION jax-cuda13-plugin==VERSION nvidia-cuda-nvcc
@@ -177,37 +177,48 @@ def _spills(compiler: Compiler, prefix: str) -> list[dict[str, Any]]:
 
 def measure_step(compiler: Compiler, depth: int | None) -> list[dict[str, Any]]:
   """Temporary memory and traffic of a training step."""
-  ours = compiler(*_training_step(depth, None))
   with batch_norm_bias.as_xla():
-    other = compiler(*_training_step(depth, "xla"))
-  traffic = [hlo_traffic.bytes_moved(program.as_text()) for program in (ours, other)]
-  gigabytes = {"kernels": traffic[0] / 1e9, "batch_norm_xla": traffic[1] / 1e9}
-  memory = [program.memory_analysis().temp_size_in_bytes / 2**30 for program in (ours, other)]
+    other = compiler(*_training_step(depth, implementation="xla"))
+  memory, gigabytes = _memory_and_traffic(other)
   detail = {"events": EVENTS, "particles": PARTICLES, "depth": depth or "that of base"}
-  return [
-    _row(
-      "step_temporaries",
-      memory[0],
-      "GiB",
-      TEMPORARIES_GIB,
-      {**detail, "batch_norm_xla": round(memory[1], 3)},
-    ),
-    _row(
-      "step_traffic_ratio",
-      traffic[0] / traffic[1],
-      "of batch norm in XLA",
-      TRAFFIC_RATIO,
-      {**detail, "gigabytes": {name: round(x, 2) for name, x in gigabytes.items()}},
-    ),
-  ]
+  rows = []
+  for name, options in (("", {}), ("_token_kernels", {"token_implementation": None})):
+    ours_memory, ours_gigabytes = _memory_and_traffic(compiler(*_training_step(depth, **options)))
+    both = {"kernels": round(ours_gigabytes, 2), "batch_norm_xla": round(gigabytes, 2)}
+    rows += [
+      _row(
+        f"step_temporaries{name}",
+        ours_memory,
+        "GiB",
+        TEMPORARIES_GIB,
+        {**detail, "batch_norm_xla": round(memory, 3)},
+      ),
+      _row(
+        f"step_traffic_ratio{name}",
+        ours_gigabytes / gigabytes,
+        "of batch norm in XLA",
+        TRAFFIC_RATIO,
+        {**detail, "gigabytes": both},
+      ),
+    ]
+  return rows + _spills(compiler, "token_")
 
 
-def _training_step(depth: int | None, implementation: str | None) -> tuple[Any, ...]:
-  """The step of `base` with a classification head, and the shapes of its arguments."""
+def _memory_and_traffic(program: Any) -> tuple[float, float]:
+  """GiB of temporaries, and GB that a compiled program moves."""
+  temporaries = program.memory_analysis().temp_size_in_bytes / 2**30
+  return temporaries, hlo_traffic.bytes_moved(program.as_text()) / 1e9
+
+
+def _training_step(depth: int | None, **options: Any) -> tuple[Any, ...]:
+  """The step of `base` with a classification head, and the shapes of its arguments.
+
+  options: of the encoder.
+  """
   from benchmarks import own_model
   from jetfm import train
 
-  options = {"implementation": implementation} | ({} if depth is None else {"depth": depth})
+  options |= {} if depth is None else {"depth": depth}
   model, tasks, schema, _ = own_model.tagger("bfloat16", **options)
   batch = own_model.empty_batch(schema, EVENTS, PARTICLES)
   key = jax.random.key(0)

@@ -7,6 +7,8 @@ import re
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
 _BYTES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")
+_COUNT = re.compile(r"/\*index=\d+\*/")
+"""Says in a long tuple which of its parts this is."""
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\((.*?)\)(?:,|$)")
 
 
@@ -20,7 +22,7 @@ def bytes_moved(program: str) -> int:
   sizes: dict[str, int] = {}
   total = 0
   for line in entry.splitlines()[1:]:
-    match = _INSTRUCTION.match(line)
+    match = _INSTRUCTION.match(_COUNT.sub("", line))
     if match is None:
       continue
     name, shape, operation, arguments = match.groups()

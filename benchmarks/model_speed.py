@@ -60,6 +60,8 @@ TARGETS = {
   ("gpu", "weaver-compile", True): Targets(1.8, 1.8),
 }
 OTHERWISE = Targets(1.0, 1.0)
+OURS, WITHOUT = "jetfm", "jetfm without token kernels"
+"""Our side, and the peer that is our own model."""
 MEMORY_TARGET = 0.5
 
 
@@ -147,6 +149,7 @@ def measure_models(
   batch_size: int | None = None,
   dtype: str | None = None,
   padded: bool = False,
+  token_kernels: bool = False,
   budget: float | None = None,
 ) -> list[dict[str, Any]]:
   """Rows `<kind>_ratio` and `<kind>_memory_ratio` for every peer; `detail` has their parts.
@@ -154,6 +157,8 @@ def measure_models(
   Names of rows are followed by those of peers other than weaver, and by `padded`.
 
   Args:
+    peers: 'jetfm' is our own model without `token_kernels`.
+    token_kernels: our side has kernels between attentions too, where it is on a GPU.
     budget: seconds that all may take, about: windows become shorter, compilation does not.
   """
   device = device_kind()
@@ -176,10 +181,15 @@ def measure_models(
       began = time.perf_counter()
       flags = [str(path), f"--kind={kind}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
       threads = [f"--threads={THREADS}"] if device == "cpu" else []
-      program = [sys.executable, "-m", "benchmarks.own_model"]
-      commands = {"jetfm": [*program, *flags, *(["--padded"] if padded else [])]}
+      plain = [sys.executable, "-m", "benchmarks.own_model", *flags]
+      plain += ["--padded"] if padded else []
+      commands = {OURS: plain + (["--token-kernels"] if token_kernels else [])}
       for peer in peers:
-        commands[peer] = [peer_python(), "-m", "benchmarks.peer_torch", peer, *flags, *threads]
+        commands[_side(peer)] = (
+          plain
+          if peer == OURS
+          else [peer_python(), "-m", "benchmarks.peer_torch", peer, *flags, *threads]
+        )
       sides = {}
       for name, command in commands.items():
         sides[name] = Side(name, command)
@@ -190,7 +200,7 @@ def measure_models(
         try:
           abouts[name] = sides[name].about
         except RuntimeError as error:  # a peer may not bear what it is given
-          if name == "jetfm":
+          if name == OURS:
             raise
           print(f"left out: {error}", file=sys.stderr)
           del sides[name]
@@ -206,16 +216,17 @@ def measure_models(
       memory = {name: side.ask("memory") for name, side in sides.items()}
       for side in sides.values():
         side.close()
-      for peer in (name for name in peers if name in sides):
-        two = ("jetfm", peer)
+      for peer in (name for name in map(_side, peers) if name in sides):
+        two = (OURS, peer)
         detail = {
           **common,
-          "device": abouts["jetfm"]["device"],
+          "device": abouts[OURS]["device"],
           "parameters": {name: abouts[name]["parameters"] for name in two},
           "versions": "; ".join(abouts[name]["versions"] for name in two),
+          "token_kernels": token_kernels,
         }
         target = TARGETS.get((device, peer, padded), OTHERWISE)[KINDS.index(kind)]
-        marks = [] if peer == "weaver" else [peer.replace("-", "_")]
+        marks = [] if peer == "weaver" else [peer.replace("-", "_").replace(" ", "_")]
         rows += _rows(
           kind,
           peer,
@@ -228,10 +239,14 @@ def measure_models(
   return rows
 
 
+def _side(peer: str) -> str:
+  return WITHOUT if peer == OURS else peer
+
+
 def _rows(kind, peer, suffix, rates, memory, target: float, detail) -> list[dict[str, Any]]:
   medians = {name: statistics.median(values) for name, values in rates.items()}
-  ratio = medians["jetfm"] / medians[peer]
-  taken = memory["jetfm"]["used"] / memory[peer]["used"]
+  ratio = medians[OURS] / medians[peer]
+  taken = memory[OURS]["used"] / memory[peer]["used"]
   speed = {f"{name}_jets_per_s": [round(x, 1) for x in values] for name, values in rates.items()}
   megabytes = {
     f"{name}_MB": {what: round(x / 1e6, 1) for what, x in values.items()}

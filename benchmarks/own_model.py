@@ -1,7 +1,7 @@
 """Our side of benchmarks/model_speed.py: `base` of configs/lorentz_part.py on the same jets.
 
   python -m benchmarks.own_model JETS.npz --kind=train|infer --batch-size=B
-         --dtype=float32|bfloat16 [--padded]
+         --dtype=float32|bfloat16 [--padded] [--token-kernels]
 
 Answers as benchmarks/side.py says. A global batch is a fixed mix of length groups: for training the
 one that the data pipeline would make of these jets, for inference a finer one, as `Predictor` takes
@@ -89,6 +89,11 @@ def tagger(dtype: str, **options: Any) -> tuple[Any, dict[str, Any], Any, Any]:
   return model, tasks, schema, config
 
 
+def token_kernels(wanted: bool) -> dict[str, Any]:
+  """Options of `tagger` with which what lies between attentions is a kernel too, on a GPU."""
+  return {"token_implementation": None} if wanted else {}
+
+
 def fresh_variables(model: Any, tasks: dict[str, Any], batch: Batch) -> dict[str, Any]:
   """Variables as at the start of a training, made on the CPU, which compiles them sooner."""
   key = jax.random.key(0)
@@ -105,8 +110,9 @@ def main() -> None:
   parser.add_argument("--batch-size", type=int, required=True)
   parser.add_argument("--dtype", choices=("float32", "bfloat16"), required=True)
   parser.add_argument("--padded", action="store_true", help="one group that holds every jet")
+  parser.add_argument("--token-kernels", action="store_true", help="see `token_kernels`")
   options = parser.parse_args()
-  model, tasks, schema, config = tagger(options.dtype)
+  model, tasks, schema, config = tagger(options.dtype, **token_kernels(options.token_kernels))
   lengths = tuple(config.data.lengths) if options.kind == "train" else INFERENCE_LENGTHS
   lengths = GPU_LENGTHS if jax.default_backend() == "gpu" else lengths
   lengths = (PARTICLES,) if options.padded else lengths

@@ -2,15 +2,17 @@
 
   python -m benchmarks.throughput data [--only=generate,generate_events,ingest,loader_kin4,...]
                                        [--budget=SECONDS] [--data=DIRECTORY_OF_ROOT_FILES]
-  python -m benchmarks.throughput train|infer [--peer=weaver|weaver-compile|lgatr] [--padded]
-                                       [--dtype=float32|bfloat16] [--batch-size=B] [--repeats=3]
-                                       [--seconds=20] [--budget=SECONDS]
+  python -m benchmarks.throughput train|infer [--peer=weaver|weaver-compile|lgatr|jetfm] [--padded]
+                                       [--token-kernels] [--dtype=float32|bfloat16]
+                                       [--batch-size=B] [--repeats=3] [--seconds=20]
+                                       [--budget=SECONDS]
   python -m benchmarks.throughput online [--dtype=float32|bfloat16] [--budget=SECONDS]
 
 `data` generates jets and J/psi events, ingests jets and reads them back. Ingest and loaders work on
 200,000 jets, made of a few thousand generated ones written again and again (or of --data as it is).
 A budget makes the samples smaller, and says so. `train` and `infer` compare speed and memory of the
-published size with another implementation (benchmarks/model_speed.py), `online` takes the time from
+published size with another implementation (benchmarks/model_speed.py), or with itself without
+--token-kernels; `online` takes the time from
 an event in numpy to its scores (benchmarks/online.py): each on a GPU where there is one. The last
 line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.
 """
@@ -29,7 +31,7 @@ from collections.abc import Sequence
 from typing import Any
 
 MODEL_COMMANDS = ("train", "infer")
-PEERS = ("weaver", "weaver-compile", "lgatr")
+PEERS = ("weaver", "weaver-compile", "lgatr", "jetfm")
 DTYPES = ("float32", "bfloat16")
 DATA_ROWS = ("generate", "generate_events", "ingest", "loader_kin4", "loader_full")
 _PACKAGES = ("jax", "numpy", "grain", "array-record", "uproot", "pythia8mc")
@@ -131,6 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = commands.add_parser(kind, help="speed and memory against another implementation")
     model.add_argument("--peer", default="weaver", help=f"of {', '.join(PEERS)}; several by commas")
     model.add_argument("--padded", action="store_true", help="jets that fill every slot")
+    model.add_argument(
+      "--token-kernels", action="store_true", help="our layers between attentions as kernels"
+    )
     model.add_argument("--batch-size", type=int, help="128, or 512 on a GPU")
     model.add_argument("--repeats", type=int, default=3, help="alternating measurements")
     model.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
@@ -169,6 +174,7 @@ def measure_models(options: argparse.Namespace, peers: tuple[str, ...]) -> list[
     batch_size=options.batch_size,
     dtype=options.dtype,
     padded=options.padded,
+    token_kernels=options.token_kernels,
     budget=options.budget,
   )
   return [_shown(row) for row in rows]

@@ -22,11 +22,11 @@ from jetfm.kernels import pair_attention, particle_extent
 from jetfm.kernels.implementations import can_run
 from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS as ATTENTION
 from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
-from jetfm.kernels.token_layers import ResidualWeights, normalised_linear, residual_mlp
+from jetfm.kernels.token_layers import normalised_linear, residual_mlp
 from jetfm.kernels.token_layers.api import WIDEST, WIDEST_RESIDUAL
 from jetfm.nn import AttentionBlock, CrossAttentionBlock, Embed
 from jetfm.nn.attention import split_heads, with_query
-from jetfm.nn.linear import folded
+from jetfm.nn.token_kernels import linear_weights, residual_weights
 from jetfm.train.restore import TrainedModel
 
 FEW_TOKENS = 2048
@@ -93,7 +93,7 @@ def _attention_block(
     return NotImplemented
   weights = block.variables["params"]
   qkv = normalised_linear(
-    x, *_linear(weights, "qkv", "norm_in"), parts=3, implementation=implementation
+    x, *linear_weights(weights, "qkv", "norm_in"), parts=3, implementation=implementation
   )
   q, k, v = (split_heads(y, block.heads) for y in qkv)
   lengths = None if mask is None else particle_extent(mask)
@@ -117,9 +117,9 @@ def _cross_attention_block(
   weights = block.variables["params"]
   if block.include_self:
     tokens, mask = with_query(x, tokens, mask)
-  query = _linear(weights, "query", "norm_query")
+  query = linear_weights(weights, "query", "norm_query")
   (q,) = normalised_linear(x, *query, implementation=implementation)
-  key_value = _linear(weights, "key_value", "norm_in")
+  key_value = linear_weights(weights, "key_value", "norm_in")
   k, v = normalised_linear(tokens, *key_value, parts=2, implementation=implementation)
   q, k, v = (split_heads(y, block.heads) for y in (q, k, v))
   mixed = pair_attention(q, k, v, mask=mask, implementation=implementation)
@@ -133,7 +133,7 @@ def _embed(embed: Embed, implementation: str, x: jax.Array) -> Any:
   for layer in range(len(embed.widths)):
     (x,) = normalised_linear(
       x,
-      *_linear(weights, f"linear_{layer}", f"norm_{layer}"),
+      *linear_weights(weights, f"linear_{layer}", f"norm_{layer}"),
       gelu=True,
       dtype=embed.dtype,
       implementation=implementation,
@@ -154,23 +154,5 @@ def _fits(x: jax.Array, widest: int) -> bool:
 
 
 def _residual(x: jax.Array, mixed: jax.Array, weights: Any, implementation: str) -> jax.Array:
-  """The parameters of the blocks' common end, with norms and scales as part of its matrices."""
-  heads = mixed.shape[-2]
-  out = weights["out"]
-  each = jnp.repeat(weights["head_scale"], x.shape[-1] // heads)
-  given = ResidualWeights(
-    each[:, None] * out["kernel"],
-    out["bias"],
-    weights["norm_out"]["scale"],
-    weights["norm_out"]["bias"],
-    *_linear(weights, "mlp_in", "norm_mlp"),
-    *_linear(weights, "mlp_out", "norm_hidden"),
-    weights["residual_scale"],
-  )
+  given = residual_weights(weights)
   return residual_mlp(x, mixed.reshape(x.shape), given, implementation=implementation)
-
-
-def _linear(weights: Any, name: str, norm: str) -> tuple[jax.Array, jax.Array]:
-  """Kernel and bias of a linear layer with the norm before it."""
-  layer, norm_of = weights[name], weights[norm]
-  return folded(layer["kernel"], layer["bias"], norm_of["scale"], norm_of["bias"])

@@ -116,7 +116,9 @@ class Encoder(nn.Module):
     dtype: of the trunk's products, such as jnp.bfloat16; parameters are float32. None computes in
       the dtype of the inputs.
     remat: keep only each block's input for the backward pass and recompute the rest.
-    implementation: of both kernels.
+    implementation: of both pair kernels.
+    token_implementation: of what lies between two attentions, of `jetfm.kernels.token_layers`; None
+      takes kernels on NVIDIA GPUs.
   """
 
   schema: Schema
@@ -135,6 +137,7 @@ class Encoder(nn.Module):
   dtype: Any = None
   remat: bool = False
   implementation: str | None = None
+  token_implementation: str | None = "xla"
 
   def transform(
     self,
@@ -181,6 +184,7 @@ class Encoder(nn.Module):
         self.dropout,
         self.dtype,
         self.implementation,
+        self.token_implementation,
         name=f"block_{layer}",
       )(tokens, bias, visible.mask, deterministic, True, condition)
     tokens = LayerNorm(dtype=self.dtype, name="norm")(tokens)

@@ -11,9 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels import pair_attention, particle_extent
-from jetfm.nn.dropout import Dropout, dropout_words, dropped
+from jetfm.kernels.dropout import dropped
+from jetfm.kernels.token_layers import BlockDropout, normalised_linear, residual_mlp
+from jetfm.nn.dropout import dropout_words
 from jetfm.nn.linear import Linear
 from jetfm.nn.norms import LayerNorm
+from jetfm.nn.token_kernels import linear_weights, residual_weights
 
 
 class _Residual(nn.Module):
@@ -29,6 +32,7 @@ class _Residual(nn.Module):
   mlp_ratio: int
   dropout: float
   dtype: Any
+  token_implementation: str | None = "xla"
 
   @nn.compact
   def __call__(
@@ -39,6 +43,15 @@ class _Residual(nn.Module):
     condition: jax.Array | None = None,
   ) -> jax.Array:
     width, heads = x.shape[-1], mixed.shape[-2]
+    words = dropout_words(self, self.dropout, deterministic, keys=3)
+    if _by_kernel(self, condition):
+      return residual_mlp(
+        x,
+        mixed.reshape(x.shape),
+        residual_weights(self.variables["params"]),
+        dropout=None if words is None else BlockDropout(self.dropout, words),
+        implementation=self.token_implementation,
+      )
 
     def norm(name: str, in_parts: bool = True) -> Callable[..., Any]:
       layer = LayerNorm(dtype=self.dtype, in_parts=in_parts, name=name)
@@ -47,21 +60,25 @@ class _Residual(nn.Module):
     def linear(features: int, name: str) -> Linear:
       return Linear(features, self.dtype, name=name)
 
-    def drop(y: jax.Array) -> jax.Array:
-      return Dropout(self.dropout)(y, deterministic=deterministic)
+    def drop(y: jax.Array, which: int) -> jax.Array:
+      return dropped(y, self.dropout, None if words is None else words[which])
 
     head_scale = self.param("head_scale", nn.initializers.ones, (heads,))
     mixed = mixed * head_scale.astype(mixed.dtype)[:, None]
     y = linear(width, "out")(mixed.reshape(*x.shape[:-1], width))
-    x = x + drop(norm("norm_out", in_parts=False)(y))
+    x = x + drop(norm("norm_out", in_parts=False)(y), 0)
 
-    words = dropout_words(self, self.dropout, deterministic)
     mlp_in = Linear(self.mlp_ratio * width, self.dtype, apart=True, name="mlp_in")
     y, bias = mlp_in(norm("norm_mlp")(x))
-    y = norm("norm_hidden")(y, before=lambda y: dropped(nn.gelu(y + bias), self.dropout, words))
+    y = norm("norm_hidden")(y, before=lambda y: drop(nn.gelu(y + bias), 1))
     y = linear(width, "mlp_out")(y)
     residual_scale = self.param("residual_scale", nn.initializers.ones, (width,))
-    return x * residual_scale.astype(x.dtype) + drop(y)
+    return x * residual_scale.astype(x.dtype) + drop(y, 2)
+
+
+def _by_kernel(block: Any, condition: jax.Array | None) -> bool:
+  """Whether a block's layers are a kernel; its parameters are made by the layers themselves."""
+  return block.token_implementation != "xla" and condition is None and not block.is_initializing()
 
 
 def split_heads(y: jax.Array, heads: int) -> jax.Array:
@@ -91,6 +108,9 @@ class AttentionBlock(nn.Module):
   Padded slots neither attend nor are attended to. With `share_bias` the bias is also returned, to
   be given to the next block: see `jetfm.kernels.pair_attention`.
 
+  `implementation` is that of attention, `token_implementation` that of all else, of
+  `jetfm.kernels.token_layers`; blocks with a condition are always 'xla'.
+
   Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N), condition (B, C) of all four norms,
   or None -> (B, N, D), or that and the bias.
   Raises: ValueError if D is not a multiple of the heads.
@@ -102,6 +122,7 @@ class AttentionBlock(nn.Module):
   dropout: float = 0.0
   dtype: Any = None
   implementation: str | None = None
+  token_implementation: str | None = "xla"
 
   @nn.compact
   def __call__(
@@ -113,9 +134,14 @@ class AttentionBlock(nn.Module):
     share_bias: bool = False,
     condition: jax.Array | None = None,
   ) -> Any:
-    y = LayerNorm(dtype=self.dtype, in_parts=True, name="norm_in")(x, condition)
-    qkv = Linear(3 * x.shape[-1], self.dtype, name="qkv")(y)
-    q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+    if _by_kernel(self, condition):
+      weights = linear_weights(self.variables["params"], "qkv", "norm_in")
+      options = {"dtype": self.dtype, "implementation": self.token_implementation}
+      qkv = normalised_linear(x, *weights, parts=3, **options)
+    else:
+      y = LayerNorm(dtype=self.dtype, in_parts=True, name="norm_in")(x, condition)
+      qkv = tuple(jnp.split(Linear(3 * x.shape[-1], self.dtype, name="qkv")(y), 3, axis=-1))
+    q, k, v = (split_heads(part, self.heads) for part in qkv)
     mixed, bias = pair_attention(
       q,
       k,
@@ -126,9 +152,10 @@ class AttentionBlock(nn.Module):
       share_bias=True,
       implementation=self.implementation,
     )
-    x = _Residual(self.mlp_ratio, self.dropout, self.dtype, name="residual")(
-      x, mixed, deterministic, condition
+    residual = _Residual(
+      self.mlp_ratio, self.dropout, self.dtype, self.token_implementation, name="residual"
     )
+    x = residual(x, mixed, deterministic, condition)
     return (x, bias) if share_bias else x
 
 

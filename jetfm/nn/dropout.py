@@ -5,7 +5,8 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from jetfm.kernels.dropout import dropped
 
 
 class Dropout(nn.Module):
@@ -26,36 +27,13 @@ class Dropout(nn.Module):
     return dropped(x, self.rate, dropout_words(self, self.rate, deterministic))
 
 
-def dropout_words(module: nn.Module, rate: float, deterministic: bool) -> jax.Array | None:
-  """The key of a dropout in that module, (2,) uint32; None if nothing is dropped."""
+def dropout_words(
+  module: nn.Module, rate: float, deterministic: bool, keys: int | None = None
+) -> jax.Array | None:
+  """The key of a dropout in that module, (2,) uint32, or several; None if nothing is dropped."""
   if not 0 <= rate < 1:
     raise ValueError(f"dropout rate is {rate}, expected at least 0 and below 1")
   if deterministic or not rate:
     return None
-  return jax.random.bits(module.make_rng("dropout"), (2,), jnp.uint32)
-
-
-def dropped(x: jax.Array, rate: float, words: jax.Array | None) -> jax.Array:
-  """x without the elements that the key drops; x itself for None."""
-  if words is None:
-    return x
-  keep = hashed(words, x.shape) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
-  return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
-
-
-def hashed(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """uint32 numbers of that shape, each a function of its place (modulo 2^32) and of two words.
-
-  An integer hash whose every input bit changes every output bit with a probability near one half:
-  two multiplications between three xor-shifts, one word before, the other between them. The
-  multipliers are those of the search for such hashes at github.com/skeeto/hash-prospector.
-  """
-  place = jnp.zeros(shape, jnp.uint32)
-  stride = 1
-  for axis in reversed(range(len(shape))):
-    place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride % 2**32)
-    stride *= shape[axis]
-  x = place ^ words[0]
-  x = (x ^ (x >> 16)) * np.uint32(0x21F0AAAD)
-  x = (x ^ words[1] ^ (x >> 15)) * np.uint32(0xD35A2D97)
-  return x ^ (x >> 15)
+  shape = (2,) if keys is None else (keys, 2)
+  return jax.random.bits(module.make_rng("dropout"), shape, jnp.uint32)

@@ -15,6 +15,14 @@ def test_an_operation_reads_its_operands_and_writes_its_result():
   assert bytes_moved(product.as_text()) == x.nbytes + y.nbytes + 64 * 16 * 4
 
 
+def test_an_operation_may_have_many_results():
+  sorted_together = jax.jit(lambda *xs: jax.lax.sort(xs, num_keys=1))
+  arrays = [jnp.ones((8, 4))] * 7
+  program = sorted_together.lower(*arrays).compile().as_text()
+  assert "/*index=5*/" in program
+  assert bytes_moved(program) >= 2 * sum(x.nbytes for x in arrays)
+
+
 @pytest.mark.parametrize(
   "shape, size",
   [("f32[2,3]{1,0}", 24), ("(bf16[4]{0}, pred[])", 9), ("token[]", 0), ("u32[0,5]{1,0}", 0)],

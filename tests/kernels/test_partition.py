@@ -1,5 +1,6 @@
 """Kernels on several devices: each takes its own events, and none is moved."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -11,17 +12,19 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.kernels.conftest import assert_close
 from tests.kernels.test_pair_bias import momenta, weights
+from tests.kernels.test_token_layers import numbers, residual_weights
 from tests.processes import ROOT
 
 DEVICES = 2
 
 
 def check() -> None:
-  """Gradients of both kernels on all devices equal those on one; runs in a fresh process.
+  """Gradients of the kernels on all devices equal those on one; runs in a fresh process.
 
   The devices take their events by `shard_map`, or as the compiler splits arrays.
   """
   from jetfm.kernels import pair_attention, pair_bias
+  from jetfm.kernels.token_layers import BlockDropout, normalised_linear, residual_mlp
 
   assert jax.device_count() == DEVICES
   rng = np.random.default_rng(0)
@@ -30,15 +33,22 @@ def check() -> None:
   p4 = jnp.asarray(momenta(np.float32, shape=(4, n)))
   w = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights("part", widths=(8,)))
   mask = jnp.arange(n) < jnp.asarray([6, 2, 0, 3])[:, None]
+  draw = numbers(rng, "float32")
+  w = w, residual_weights(draw, 8 * heads, 16)
+  dropout = BlockDropout(0.3, jax.random.bits(jax.random.key(0), (3, 2), jnp.uint32))
 
-  def loss(w, q, k, v, p4, mask):
-    bias = pair_bias(p4, w, mask, implementation="interpret")
-    options = {"lengths": mask.sum(axis=1), "implementation": "interpret"}
+  def loss(w, q, k, v, p4, mask, dropout=None):
+    of_pairs, of_tokens = w
+    by_kernel = {"implementation": "interpret"}
+    bias = pair_bias(p4, of_pairs, mask, **by_kernel)
+    options = {"lengths": mask.sum(axis=1), **by_kernel}
     x, bias = pair_attention(q, k, v, bias, share_bias=True, **options)
-    return jnp.sum(jnp.sin(pair_attention(x, k, v, bias, **options)))
+    x = jnp.sin(pair_attention(x, k, v, bias, **options)).reshape(-1, n, 8 * heads)
+    y = residual_mlp(x, jnp.cos(x), of_tokens, dropout=dropout, **by_kernel)
+    (y,) = normalised_linear(y, of_tokens.mlp_in, of_tokens.mlp_in_bias, **by_kernel)
+    return jnp.sum(jnp.sin(y))
 
-  gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))
-  alone = gradient(w, q, k, v, p4, mask)
+  alone = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(w, q, k, v, p4, mask)
   mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
   data, whole = PartitionSpec("data"), PartitionSpec()
 
@@ -56,6 +66,9 @@ def check() -> None:
   assert_close(jax.jit(mapped)(w, q, k, v, p4, mask), alone, 1e-5)
 
   split = [jax.device_put(x, NamedSharding(mesh, data)) for x in (q, k, v, p4, mask)]
+  # What is dropped depends on the place in the whole batch, which only the compiler knows.
+  gradient = jax.jit(jax.grad(functools.partial(loss, dropout=dropout), argnums=(0, 1, 2, 3)))
+  alone = gradient(w, q, k, v, p4, mask)
   w = jax.device_put(w, NamedSharding(mesh, whole))
   compiled = gradient.lower(w, *split).compile()
   together = compiled(w, *split)

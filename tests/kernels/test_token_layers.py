@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jetfm.kernels.token_layers import ResidualWeights, normalised_linear, residual_mlp
+from jetfm.kernels.token_layers import (
+  BlockDropout,
+  ResidualWeights,
+  normalised_linear,
+  residual_mlp,
+)
 from jetfm.nn.linear import folded
 from tests.kernels.conftest import KERNELS
 from tests.kernels.test_lowering import kernels_in
@@ -57,6 +62,85 @@ def test_kernels_are_the_reference(x64, shape, hidden, dtype, kernel_name):
   assert_close(residual_mlp(low, mixed.astype(dtype), weights, **option), want, dtype)
 
 
+DROPOUT = BlockDropout(0.3, jax.random.bits(jax.random.key(1), (3, 2), jnp.uint32))
+
+
+def linear_loss(implementation, **options):
+  """A number that depends on every part in its own way."""
+
+  def loss(x, kernel, bias):
+    parts = normalised_linear(x, kernel, bias, parts=2, implementation=implementation, **options)
+    return sum(jnp.sum(jnp.sin((i + 1) * y.astype(bias.dtype))) for i, y in enumerate(parts))
+
+  return loss
+
+
+def residual_loss(implementation, dropout=None):
+  def loss(x, mixed, weights):
+    y = residual_mlp(x, mixed, weights, dropout=dropout, implementation=implementation)
+    return jnp.sum(jnp.sin(y.astype(weights.out.dtype)))
+
+  return loss
+
+
+@pytest.mark.parametrize(
+  "dtype, shape, hidden",
+  [("float64", (2, 5, 20), 40), *((dtype, (3, 70, 16), 50) for dtype in TOLERANCE)],
+)
+def test_gradients_are_those_of_the_reference(x64, dtype, shape, hidden):
+  """Of tokens in some precision; parameters keep theirs."""
+  draw = numbers(np.random.default_rng(hidden))
+  x, mixed = (jnp.asarray(draw(*shape) * 3 + 1, dtype).astype("float64") for _ in range(2))
+  low = x.astype(dtype)
+  kernel, bias = draw(shape[-1], 2 * hidden), draw(2 * hidden)
+  weights = residual_weights(draw, shape[-1], hidden)
+  precise = jnp.promote_types(dtype, "float32")
+  lower = jax.tree.map(lambda w: w.astype(precise), (kernel, bias, weights))
+  cases = [
+    (linear_loss("xla"), linear_loss("interpret"), (x, kernel, bias), (low, *lower[:2])),
+    (
+      residual_loss("xla", DROPOUT),
+      residual_loss("interpret", DROPOUT),
+      (x, mixed, weights),
+      (low, mixed.astype(dtype), lower[2]),
+    ),
+  ]
+  for plain, by_kernel, precisely, given in cases:
+    want, got = (
+      jax.tree.leaves(jax.grad(loss, argnums=(0, 1, 2))(*arrays))
+      for loss, arrays in ((plain, precisely), (by_kernel, given))
+    )
+    for y, z, argument in zip(got, want, jax.tree.leaves(given), strict=True):
+      assert y.dtype == argument.dtype and y.shape == z.shape
+      error = np.abs(np.asarray(y, np.float64) - z).max()
+      assert error <= 2 * TOLERANCE[dtype] * float(jnp.abs(z).max())
+
+
+def test_gradients_of_an_embedding(x64):
+  draw = numbers(np.random.default_rng(3))
+  arrays = draw(4, 7, 12), draw(12, 8), draw(8)
+  got, want = (
+    jax.grad(linear_loss(name, gelu=True), argnums=(0, 1, 2))(*arrays)
+    for name in ("interpret", "xla")
+  )
+  jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, rtol=1e-10, atol=1e-12), got, want)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "vmap"])
+def test_transformations(x64, name):
+  draw = numbers(np.random.default_rng(4))
+  x, mixed, weights = draw(3, 2, 5, 16), draw(3, 2, 5, 16), residual_weights(draw, 16, 24)
+
+  def run(implementation):
+    loss = residual_loss(implementation, DROPOUT)
+    if name == "checkpoint":
+      return jax.grad(jax.checkpoint(loss), argnums=(0, 1, 2))(x[0], mixed[0], weights)
+    return jax.vmap(jax.grad(loss, argnums=(0, 1, 2)), in_axes=(0, 0, None))(x, mixed, weights)
+
+  got, want = run("interpret"), run("xla")
+  jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, rtol=1e-9, atol=1e-12), got, want)
+
+
 def test_a_token_is_on_its_own():
   draw = numbers(np.random.default_rng(0), "float32")
   x, mixed, weights = draw(1, 37, 16), draw(1, 37, 16), residual_weights(draw, 16, 48)
@@ -84,6 +168,23 @@ def test_lowers_for_a_gpu(width, hidden, dtype):
 
   draw = numbers(np.random.default_rng(0), dtype)
   assert kernels_in("cuda", both, draw(1, 50, width), residual_weights(draw, width, hidden)) == 2
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_gradients_lower_for_a_gpu(dtype):
+  def loss(x, weights, words):
+    parts = normalised_linear(
+      x, weights.mlp_in, weights.mlp_in_bias, parts=4, dtype=dtype, implementation="triton"
+    )
+    dropout = BlockDropout(0.1, words)
+    y = residual_mlp(x, parts[0], weights, dropout=dropout, implementation="triton")
+    return y.astype(jnp.float32).sum()
+
+  draw = numbers(np.random.default_rng(0), "float32")
+  x = jax.ShapeDtypeStruct((40, 100, 128), dtype)
+  weights, words = residual_weights(draw, 128, 512), DROPOUT.words
+  gradient = jax.value_and_grad(loss, argnums=(0, 1))
+  assert kernels_in("cuda", gradient, x, weights, words) == 2 + 3
 
 
 def test_wrong_input_is_refused():

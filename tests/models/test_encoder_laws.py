@@ -200,17 +200,23 @@ def test_rematerialisation_gives_the_same_numbers(schema, sizes, batch, initiali
 
 @pytest.mark.slow
 def test_kernels_give_the_same_numbers(schema, sizes, batch, initialise):
-  """Both kernels, the bias shared by two layers, with and without rematerialisation."""
-  options = {**sizes, "depth": 2}
+  """All kernels, the bias shared by two layers, dropout and rematerialisation included."""
+  options = {**sizes, "depth": 2, "dropout": 0.2}
   plain = ParT(schema, implementation="xla", **options)
   variables = initialise(plain, batch)
 
   def gradients(encoder):
-    return jax.jit(jax.grad(lambda v: jnp.sin(encoder.apply(v, batch).tokens).sum()))(variables)
+    def loss(variables):
+      rngs = {"dropout": jax.random.key(1)}
+      tokens = encoder.apply(variables, batch, deterministic=False, rngs=rngs).tokens
+      return jnp.sin(tokens).sum()
+
+    return jax.jit(jax.grad(loss))(variables)
 
   wanted = gradients(plain)
-  for remat in (False, True):
-    fused = ParT(schema, implementation="interpret", remat=remat, **options)
+  for remat, of_tokens in ((False, "xla"), (True, "interpret")):
+    kernels = {"implementation": "interpret", "token_implementation": of_tokens}
+    fused = ParT(schema, remat=remat, **kernels, **options)
     assert_close(gradients(fused), wanted, 2e-5)
 
 

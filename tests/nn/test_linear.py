@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jetfm.nn.dropout import dropped, hashed
+from jetfm.kernels.dropout import dropped, places, scrambled
 from jetfm.nn.linear import Linear
 from jetfm.nn.norms import LayerNorm, normalise
 
@@ -75,7 +75,7 @@ def test_what_goes_before_a_norm_is_part_of_it(x64):
 def test_hashed_numbers_are_uniform_and_independent(shape):
   """Of neighbours in every direction, and of two keys."""
   words = jax.random.bits(jax.random.key(0), (2, 2), jnp.uint32)
-  one, other = (np.asarray(hashed(w, shape)) / 2.0**32 for w in words)
+  one, other = (np.asarray(scrambled(places(shape), *w)) / 2.0**32 for w in words)
   error = one.size**-0.5
   pairs = [(one, other)]
   for axis in range(one.ndim):

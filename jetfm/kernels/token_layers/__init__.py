@@ -1,5 +1,6 @@
-"""Layers of single tokens, for inference on so few events that launching kernels takes longest."""
+"""Layers of single tokens: what a block does before and after its attention."""
 
-from jetfm.kernels.token_layers.api import ResidualWeights, normalised_linear, residual_mlp
+from jetfm.kernels.token_layers.api import normalised_linear, residual_mlp
+from jetfm.kernels.token_layers.weights import BlockDropout, ResidualWeights
 
-__all__ = ["ResidualWeights", "normalised_linear", "residual_mlp"]
+__all__ = ["BlockDropout", "ResidualWeights", "normalised_linear", "residual_mlp"]

@@ -1,19 +1,21 @@
 """What lies between two attentions as two kernels: the contract, and their names.
 
-They are for one event or a few, where a GPU needs longer to start a kernel than to run it: a norm
-and the linear layer after it, and all that a block does after its attention. They have no
-gradients; `jetfm.nn` has the layers to train with.
+A norm and the linear layer after it, and all that a block does after its attention. Between two
+kernels a token is in memory once, where XLA's programs bring it there and back at every norm, and
+the hidden layer, four times as wide, never. For one event or a few, a GPU needs longer to start a
+kernel than to run it, and these are few.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jetfm.kernels.implementations import SINGLE, Implementation, by_name
+from jetfm.kernels.implementations import HALF, SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.token_layers import reference
+from jetfm.kernels.token_layers.weights import BlockDropout, ResidualWeights
 from jetfm.typing import Array
 
 _TRITON = "jetfm.kernels.token_layers.triton"
@@ -35,24 +37,8 @@ def _table(function: str, width: int) -> dict[str, Implementation]:
 LINEAR, RESIDUAL = _table("linear", WIDEST), _table("residual", WIDEST_RESIDUAL)
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
-
-class ResidualWeights(NamedTuple):
-  """Of `residual_mlp`, for tokens of width D and a hidden layer of width F."""
-
-  out: Array
-  """(D, D), and (D,)."""
-  out_bias: Array
-  norm_scale: Array
-  """(D,) each: scale and shift of the norm after attention."""
-  norm_shift: Array
-  mlp_in: Array
-  """(D, F), and (F,)."""
-  mlp_in_bias: Array
-  mlp_out: Array
-  """(F, D), and (D,)."""
-  mlp_out_bias: Array
-  residual_scale: Array
-  """(D,)."""
+DTYPES = HALF
+"""What None takes a kernel for: products of float32 have no tensor cores."""
 
 
 def normalised_linear(
@@ -63,7 +49,7 @@ def normalised_linear(
   parts: int = 1,
   gelu: bool = False,
   dtype: Any = None,
-  implementation: str = "xla",
+  implementation: str | None = "xla",
 ) -> tuple[jax.Array, ...]:
   """y = norm(x) W + b, where norm(x) = (x - mean) / sqrt(var + 1e-5) over the last axis.
 
@@ -75,7 +61,8 @@ def normalised_linear(
     parts: of equal width K, each an array of its own.
     gelu: GELU(y) in its tanh form instead of y.
     dtype: of the products and the results, that of x if None; sums and norm are float32 at least.
-    implementation: a name of `LINEAR`.
+    implementation: a name of `LINEAR`; None takes the kernel of the platform that the program is
+      lowered for, where it can do the call.
 
   Returns: `parts` arrays (..., K).
   Raises: ValueError for shapes that do not fit, or an unknown implementation; NotImplementedError
@@ -88,24 +75,30 @@ def normalised_linear(
     )
   dtype = jnp.dtype(x.dtype if dtype is None else dtype)
   call = {"particles": 0, "dtypes": (dtype,), "width": width}
-  chosen = by_name("normalised_linear", implementation, LINEAR, **call)
-  return tuple(chosen(x, kernel, bias, parts=parts, gelu=gelu, dtype=dtype))
+  options = {"parts": parts, "gelu": gelu, "dtype": dtype}
+  return _run("normalised_linear", implementation, LINEAR, x, kernel, bias, call=call, **options)
 
 
 def residual_mlp(
-  x: Array, mixed: Array, weights: ResidualWeights, *, implementation: str = "xla"
+  x: Array,
+  mixed: Array,
+  weights: ResidualWeights,
+  *,
+  dropout: BlockDropout | None = None,
+  implementation: str | None = "xla",
 ) -> jax.Array:
   """What a block does after its attention, x before it and the heads' mixed values given.
 
-      x = x + norm(mixed W_o + b_o) s + t
-      x = w x + norm(GELU(norm(x) W_1 + b_1)) W_2 + b_2
+      x = x + drop(norm(mixed W_o + b_o) s + t)
+      x = w x + drop(norm(drop(GELU(norm(x) W_1 + b_1))) W_2 + b_2)
 
   The norms are those of `normalised_linear`; s, t and w are `norm_scale`, `norm_shift` and
   `residual_scale`, and other scales and shifts are part of the weights.
 
   Args:
     x, mixed: (..., D).
-    implementation: a name of `RESIDUAL`.
+    dropout: of the three `drop`; None for none.
+    implementation: a name of `RESIDUAL`, or None as in `normalised_linear`.
 
   Returns: (..., D) in the dtype of x.
   Raises: as `normalised_linear`.
@@ -119,5 +112,20 @@ def residual_mlp(
     if array.shape != shape:
       raise ValueError(f"{name} has shape {array.shape}, expected {shape} beside x {x.shape}")
   call = {"particles": 0, "dtypes": (x.dtype,), "width": width}
-  chosen = by_name("residual_mlp", implementation, RESIDUAL, **call)
-  return chosen(x, mixed.astype(x.dtype), weights)
+  rate, words = (0.0, None) if dropout is None else dropout
+  arrays = (x, mixed.astype(x.dtype), weights, words)
+  return _run("residual_mlp", implementation, RESIDUAL, *arrays, call=call, rate=rate)
+
+
+def _run(
+  name: str,
+  implementation: str | None,
+  table: dict[str, Implementation],
+  *arrays: Any,
+  call: dict[str, Any],
+  **options: Any,
+) -> Any:
+  if implementation is not None:
+    return by_name(name, implementation, table, **call)(*arrays, **options)
+  kernels = {"cuda": (table["triton"]._replace(dtypes=DTYPES),)}
+  return by_platform(table["xla"], kernels, *arrays, call=call, options=options)
