@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import importlib.util
+import os
 import pathlib
 import re
 import signal
@@ -78,6 +80,7 @@ def run(
 
   Status 0 on success, 2 after a mistake of the user's (one line on stderr), 130 after Ctrl-C.
   """
+  own_process = argv is None
   argv = list(sys.argv if argv is None else argv)
   doc = doc if doc is not None else sys.modules[main.__module__].__doc__
 
@@ -91,11 +94,14 @@ def run(
       config.all_read()
     return status
 
-  exit_with(configured)
+  exit_with(configured, own_process=own_process)
 
 
-def exit_with(command: Callable[[], int | None]) -> NoReturn:
-  """Calls a command and exits with its status, or as `run` does after a mistake or Ctrl-C."""
+def exit_with(command: Callable[[], int | None], own_process: bool = False) -> NoReturn:
+  """Calls a command and exits with its status, or as `run` does after a mistake or Ctrl-C.
+
+  own_process: nothing else is to be done in this process; after Ctrl-C it ends at once.
+  """
   try:
     sys.exit(command() or 0)
   except UserError as error:
@@ -103,6 +109,13 @@ def exit_with(command: Callable[[], int | None]) -> NoReturn:
     sys.exit(EXIT_USAGE)
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
+    if own_process:
+      # Interrupted while it compiles, JAX crashes when Python takes its modules apart: without that,
+      # what is to be done at the end is done here.
+      atexit._run_exitfuncs()
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(EXIT_INTERRUPTED)
     sys.exit(EXIT_INTERRUPTED)
 
 
