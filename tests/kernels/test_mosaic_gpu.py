@@ -53,6 +53,7 @@ def test_equals_the_reference_in_float64(x64, mosaic_gpu, n, width):
   assert_close(got, with_gradients(wide, lengths, two_layers("reference", n, width)), TOLERANCE)
 
 
+@pytest.mark.slow
 def test_nothing_leaks_out_of_padding_and_results_repeat(x64, mosaic_gpu):
   n, width = 20, 8
   arrays = arrays_of(n, width, heads=1)

@@ -93,7 +93,13 @@ def test_gradients_equal_those_of_the_definition(x64, kind, implementation):
     np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("activation, norm", [("relu", True), ("relu", False), ("gelu", False)])
+@pytest.mark.parametrize(
+  "activation, norm",
+  [
+    ("relu", False),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (("relu", True), ("gelu", False))),
+  ],
+)
 def test_other_networks_equal_their_definition(x64, every_implementation, activation, norm):
   p4, w = momenta(), weights("part")
   w = w if norm else w._replace(scales=())
@@ -235,6 +241,7 @@ def test_kernels_equal_the_reference_in_float64(x64, kernel, dtype, kind, n, wid
   assert_close(got, wanted, TOLERANCES[dtype])
 
 
+@pytest.mark.slow
 def test_narrow_pairs_lose_no_more_digits_in_a_kernel(x64, kernel):
   """float32 of light particles that are close: the error is that of the plain reference."""
   p4 = momenta(np.float32, shape=(2, 17))

@@ -154,6 +154,7 @@ def test_counts_are_those_of_the_event(batch):
     np.testing.assert_allclose(found[event], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_conditions_matter_and_start_without_effect(batch):
   """At init the conditional norms are plain ones: the same as without conditions."""
   module = Clear(event_schema(), **SIZES)
@@ -195,6 +196,7 @@ def edges():
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", (None, jnp.bfloat16))
 def test_edges_are_finite(dtype):
   _, module, variables = encoder(dtype=dtype)

@@ -95,6 +95,7 @@ def garbage(batch, where):
   )
 
 
+@pytest.mark.slow
 def test_padding_changes_no_bit_of_outputs_and_gradients(model, batch):
   out, gradients = model.outputs_and_gradients(batch)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves((out, gradients)))

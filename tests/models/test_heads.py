@@ -78,6 +78,7 @@ def test_multiplicity_is_predicted_and_not_thresholded():
   )
 
 
+@pytest.mark.slow
 def test_super_resolution_keeps_what_is_given(x64, make_batch, initialise):
   """Given particles come back in order of pT; a jet with fewer than could be given is complete."""
   batch = make_batch(lengths=(6, 3), dtype=np.float64)
@@ -120,6 +121,7 @@ def conditions(batch, kind):
   return jet_condition(batch.p4, batch.mask, batch.label, 10) if kind == "jet" else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["embedding", "jet"])
 def test_autoencoder(make_batch, kind, initialise):
   batch = make_batch(lengths=(6, 4, 0))
