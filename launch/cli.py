@@ -110,8 +110,8 @@ def exit_with(command: Callable[[], int | None], own_process: bool = False) -> N
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     if own_process:
-      # Interrupted while it compiles, JAX crashes when Python takes its modules apart: without that,
-      # what is to be done at the end is done here.
+      # Interrupted while it compiles, JAX crashes when Python takes its modules apart. That is
+      # left out; what is registered for the end is done here.
       atexit._run_exitfuncs()
       sys.stdout.flush()
       sys.stderr.flush()
