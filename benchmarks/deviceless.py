@@ -216,7 +216,6 @@ def _training_step(depth: int | None, **options: Any) -> tuple[Any, ...]:
   options: of the encoder.
   """
   from benchmarks import own_model
-  from jetfm import train
 
   options |= {} if depth is None else {"depth": depth}
   model, tasks, schema, _ = own_model.tagger("bfloat16", **options)
@@ -224,12 +223,8 @@ def _training_step(depth: int | None, **options: Any) -> tuple[Any, ...]:
   key = jax.random.key(0)
   views = {name: task.views(key, batch, True) for name, task in tasks.items()}
   variables = jax.eval_shape(model.init, key, views)
-  strategy = train.make_strategy("full", model.encoder.depth)
-  labels = train.label(variables["params"], strategy)
-  optimizer = train.make_optimizer(train.Optimizer(), 10_000, labels, strategy.rates)
-  state = jax.eval_shape(lambda v, k: train.create(v, optimizer, labels, k), variables, key)
-  weighted = [(task, 1.0) for task in tasks.values()]
-  return train.make_train_step(model, weighted, optimizer, labels), state, (batch,)
+  create, step = own_model.trainer(model, tasks, variables["params"])
+  return step, jax.eval_shape(create, variables, key), (batch,)
 
 
 def measure_online(compiler: Compiler, folder: pathlib.Path) -> list[dict[str, Any]]:

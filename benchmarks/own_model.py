@@ -75,6 +75,19 @@ def empty_batch(schema: Any, events: int, length: int) -> Batch:
   return _batch(jets, schema, np.zeros(0, np.int64), events, length)
 
 
+def full_batch(schema: Any, events: int, length: int) -> Batch:
+  """Random particles in every slot."""
+  rng = np.random.default_rng(0)
+  p3 = rng.normal(size=(events, length, 3)) * 5 + [20, 0, 5]
+  energy = np.sqrt((p3**2).sum(axis=-1, keepdims=True) + 0.02)
+  jets = {
+    "p4": np.concatenate([energy, p3], axis=-1).astype(np.float32),
+    "mask": np.ones((events, length), bool),
+    "label": rng.integers(0, 10, events),
+  }
+  return _batch(jets, schema, np.arange(events), events, length)
+
+
 def tagger(dtype: str, **options: Any) -> tuple[Any, dict[str, Any], Any, Any]:
   """Model, tasks, schema and configuration of `base` with a classification head.
 
@@ -103,6 +116,19 @@ def fresh_variables(model: Any, tasks: dict[str, Any], batch: Batch) -> dict[str
   return jax.device_put(jax.device_get(variables), jax.devices()[0])
 
 
+def trainer(model: Any, tasks: dict[str, Any], params: Any) -> tuple[Any, Any]:
+  """create(variables, key) -> state, and step(state, groups), of everything trained.
+
+  params: or their shapes.
+  """
+  strategy = train.make_strategy("full", model.encoder.depth)
+  labels = train.label(params, strategy)
+  optimizer = train.make_optimizer(train.Optimizer(), 10_000, labels, strategy.rates)
+  weighted = [(task, 1.0) for task in tasks.values()]
+  step = train.make_train_step(model, weighted, optimizer, labels)
+  return lambda variables, key: train.create(variables, optimizer, labels, key), step
+
+
 def main() -> None:
   parser = argparse.ArgumentParser()
   parser.add_argument("path")
@@ -127,12 +153,8 @@ def main() -> None:
   latest: Any = None
 
   if options.kind == "train":
-    strategy = train.make_strategy("full", config.encoder.depth)
-    labels = train.label(variables["params"], strategy)
-    optimizer = train.make_optimizer(train.Optimizer(), 10_000, labels, strategy.rates)
-    latest = train.create(variables, optimizer, labels, key)
-    weighted = [(task, 1.0) for task in tasks.values()]
-    train_step = train.make_train_step(model, weighted, optimizer, labels)
+    create, train_step = trainer(model, tasks, variables["params"])
+    latest = create(variables, key)
     train_step = train_step.lower(latest, batches[0]).compile()
     del variables
 
