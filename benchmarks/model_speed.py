@@ -154,7 +154,7 @@ def measure_models(
 ) -> list[dict[str, Any]]:
   """Rows `<kind>_ratio` and `<kind>_memory_ratio` for every peer; `detail` has their parts.
 
-  Names of rows are followed by those of peers other than weaver, and by `padded`.
+  Names of rows are followed by those of peers other than weaver, by `padded` and `token_kernels`.
 
   Args:
     peers: 'jetfm' is our own model without `token_kernels`.
@@ -226,11 +226,12 @@ def measure_models(
           "token_kernels": token_kernels,
         }
         target = TARGETS.get((device, peer, padded), OTHERWISE)[KINDS.index(kind)]
+        ours = ["token_kernels"] if token_kernels else []
         marks = [] if peer == "weaver" else [peer.replace("-", "_").replace(" ", "_")]
         rows += _rows(
           kind,
           peer,
-          "_".join(["", *marks, *(["padded"] if padded else [])]),
+          "_".join(["", *marks, *(["padded"] if padded else []), *ours]),
           {name: rates[name] for name in two},
           {name: memory[name] for name in two},
           target,

@@ -117,9 +117,9 @@ class Floor(NamedTuple):
   Between kernels are, for each layer, arrays of a token's width: forward x, then q, k and v, the
   mixed values, and x again (11 times read or written); backward those and their gradients (19
   times). The pair bias is read, and in the backward pass read again and its running gradient read
-  and written. It is written once, and its gradient read once. Embedding, heads and optimizer are
-  left out. Operations are the products of matrices, three times those of the forward pass; of pairs
-  half, which are symmetric.
+  and written. It is written once, and its gradient read once. Bytes of embedding, heads and
+  optimizer are left out, and all that is computed in registers. Operations are the products of
+  matrices, three times those of the forward pass; of pairs half, which are symmetric.
   """
 
   gigabytes: float
@@ -136,9 +136,10 @@ def floor_of(encoder: Any, params: Any, events: int, n: int, itemsize: int) -> F
   moved = encoder.depth * (TOKEN_ARRAYS * token + PAIR_ARRAYS * pair) + 2 * pair
   of_pairs = of_tokens = 0
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    if leaf.ndim == 2 and "pair_bias" in jax.tree_util.keystr(path):
+    name = jax.tree_util.keystr(path)
+    if "pair_bias" in name and "kernel" in name:
       of_pairs += leaf.size
-    elif leaf.ndim == 2:
+    elif "kernel" in name:
       of_tokens += leaf.size
   attention = encoder.depth * 2 * events * n * n * encoder.width
   multiplied = events * n * of_tokens + events * n * (n + 1) / 2 * of_pairs + attention
@@ -189,9 +190,10 @@ def measure_train(
     "dtype": options.dtype,
     "token_kernels": options.token_kernels,
   }
+  mark = "_token_kernels" if options.token_kernels else ""
   rows = [
     {
-      "name": name,
+      "name": f"{name}{mark}",
       "value": round(bound / seconds, 3),
       "unit": "of the bound",
       "target": f">= {least[name]:g}" if name in least else "none: a measurement",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import difflib
 import importlib.util
 import os
@@ -78,7 +79,8 @@ def run(
 ) -> NoReturn:
   """Reads the command line, calls `main(config)`, and exits with its status.
 
-  Status 0 on success, 2 after a mistake of the user's (one line on stderr), 130 after Ctrl-C.
+  Status 0 on success, 2 after a mistake of the user's (one line on stderr), 130 after Ctrl-C, which
+  ends a process that is given no argv at once.
   """
   own_process = argv is None
   argv = list(sys.argv if argv is None else argv)
@@ -113,8 +115,9 @@ def exit_with(command: Callable[[], int | None], own_process: bool = False) -> N
       # Interrupted while it compiles, JAX crashes when Python takes its modules apart. That is
       # left out; what is registered for the end is done here.
       atexit._run_exitfuncs()
-      sys.stdout.flush()
-      sys.stderr.flush()
+      with contextlib.suppress(OSError):  # who reads may have ended before
+        sys.stdout.flush()
+        sys.stderr.flush()
       os._exit(EXIT_INTERRUPTED)
     sys.exit(EXIT_INTERRUPTED)
 

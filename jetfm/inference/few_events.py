@@ -1,8 +1,10 @@
-"""Blocks for a few events on a GPU: what XLA does in ten small kernels, in one.
+"""A model for a few events on a GPU: what XLA does in ten small kernels, in one.
 
 A GPU runs a layer of one event faster than it starts the kernels that make it up. Here the layers
 between two attentions are the two kernels of `jetfm.kernels.token_layers`, and attention is the one
-that XLA can start together with all others, as one CUDA graph: Mosaic's cannot be part of one.
+that XLA can start together with all others, as one CUDA graph: Mosaic's cannot be part of one. The
+encoder's blocks have an option for that (`prepared`), embeddings and class attention do not
+(`few_events`).
 """
 
 from __future__ import annotations
@@ -18,19 +20,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jetfm.kernels import pair_attention, particle_extent
+from jetfm.kernels import pair_attention
 from jetfm.kernels.implementations import can_run
 from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS as ATTENTION
 from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
 from jetfm.kernels.token_layers import normalised_linear, residual_mlp
-from jetfm.kernels.token_layers.api import WIDEST, WIDEST_RESIDUAL
-from jetfm.nn import AttentionBlock, CrossAttentionBlock, Embed
+from jetfm.kernels.token_layers.api import FEW_TOKENS, WIDEST, WIDEST_RESIDUAL
+from jetfm.nn import CrossAttentionBlock, Embed
 from jetfm.nn.attention import split_heads, with_query
 from jetfm.nn.token_kernels import linear_weights, residual_weights
 from jetfm.train.restore import TrainedModel
 
-FEW_TOKENS = 2048
-"""Of all events of a call: more would occupy the multiprocessors more than once."""
 KERNELS = "triton"
 
 
@@ -50,13 +50,14 @@ def prepared(trained: TrainedModel, events: int, length: int) -> TrainedModel | 
   for kernel, width in zip((ATTENTION[KERNELS], BIAS[KERNELS]), widths, strict=True):
     if not can_run(kernel, {**call, **width}):
       return None
-  encoder = encoder.clone(implementation=KERNELS, remat=False)
+  of_tokens = KERNELS if encoder.width <= WIDEST_RESIDUAL else "xla"
+  encoder = encoder.clone(implementation=KERNELS, token_implementation=of_tokens, remat=False)
   return dataclasses.replace(trained, model=dataclasses.replace(trained.model, encoder=encoder))
 
 
 @contextlib.contextmanager
 def few_events(implementation: str = KERNELS) -> Iterator[None]:
-  """In here, deterministic blocks are traced as their few-kernel versions where they have one.
+  """In here, embeddings and deterministic class attention are traced as a few kernels.
 
   That is not part of JAX's cache of traces: nothing that is traced here may be traced outside too.
 
@@ -79,31 +80,6 @@ def few_events(implementation: str = KERNELS) -> Iterator[None]:
     yield
 
 
-def _attention_block(
-  block: AttentionBlock,
-  implementation: str,
-  x: jax.Array,
-  bias: jax.Array | None,
-  mask: jax.Array | None,
-  deterministic: bool,
-  share_bias: bool,
-  condition: jax.Array | None,
-) -> Any:
-  if not deterministic or condition is not None or not _fits(x, WIDEST_RESIDUAL):
-    return NotImplemented
-  weights = block.variables["params"]
-  qkv = normalised_linear(
-    x, *linear_weights(weights, "qkv", "norm_in"), parts=3, implementation=implementation
-  )
-  q, k, v = (split_heads(y, block.heads) for y in qkv)
-  lengths = None if mask is None else particle_extent(mask)
-  mixed, bias = pair_attention(
-    q, k, v, bias, mask, lengths=lengths, share_bias=True, implementation=block.implementation
-  )
-  x = _residual(x, mixed, weights["residual"], implementation)
-  return (x, bias) if share_bias else x
-
-
 def _cross_attention_block(
   block: CrossAttentionBlock,
   implementation: str,
@@ -123,7 +99,12 @@ def _cross_attention_block(
   k, v = normalised_linear(tokens, *key_value, parts=2, implementation=implementation)
   q, k, v = (split_heads(y, block.heads) for y in (q, k, v))
   mixed = pair_attention(q, k, v, mask=mask, implementation=implementation)
-  return _residual(x, mixed, weights["residual"], implementation)
+  return residual_mlp(
+    x,
+    mixed.reshape(x.shape),
+    residual_weights(weights["residual"]),
+    implementation=implementation,
+  )
 
 
 def _embed(embed: Embed, implementation: str, x: jax.Array) -> Any:
@@ -142,7 +123,6 @@ def _embed(embed: Embed, implementation: str, x: jax.Array) -> Any:
 
 
 _LAYERS: Mapping[type, Callable[..., Any]] = {
-  AttentionBlock: _attention_block,
   CrossAttentionBlock: _cross_attention_block,
   Embed: _embed,
 }
@@ -151,8 +131,3 @@ _LAYERS: Mapping[type, Callable[..., Any]] = {
 
 def _fits(x: jax.Array, widest: int) -> bool:
   return math.prod(x.shape[:-1]) <= FEW_TOKENS and x.shape[-1] <= widest
-
-
-def _residual(x: jax.Array, mixed: jax.Array, weights: Any, implementation: str) -> jax.Array:
-  given = residual_weights(weights)
-  return residual_mlp(x, mixed.reshape(x.shape), given, implementation=implementation)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jetfm.kernels import pair_attention, particle_extent
 from jetfm.kernels.dropout import dropped
 from jetfm.kernels.token_layers import BlockDropout, normalised_linear, residual_mlp
+from jetfm.kernels.token_layers.api import has_kernels
 from jetfm.nn.dropout import dropout_words
 from jetfm.nn.linear import Linear
 from jetfm.nn.norms import LayerNorm
@@ -44,7 +45,7 @@ class _Residual(nn.Module):
   ) -> jax.Array:
     width, heads = x.shape[-1], mixed.shape[-2]
     words = dropout_words(self, self.dropout, deterministic, keys=3)
-    if _by_kernel(self, condition):
+    if _by_kernel(self, x, condition):
       return residual_mlp(
         x,
         mixed.reshape(x.shape),
@@ -76,9 +77,11 @@ class _Residual(nn.Module):
     return x * residual_scale.astype(x.dtype) + drop(y, 2)
 
 
-def _by_kernel(block: Any, condition: jax.Array | None) -> bool:
-  """Whether a block's layers are a kernel; its parameters are made by the layers themselves."""
-  return block.token_implementation != "xla" and condition is None and not block.is_initializing()
+def _by_kernel(block: Any, x: jax.Array, condition: jax.Array | None) -> bool:
+  """Whether a block's layers are kernels; its parameters are made by the layers themselves."""
+  if condition is not None or block.is_initializing() or block.dtype not in (None, x.dtype):
+    return False
+  return has_kernels(block.token_implementation, x.shape[-1], x.dtype)
 
 
 def split_heads(y: jax.Array, heads: int) -> jax.Array:
@@ -109,7 +112,7 @@ class AttentionBlock(nn.Module):
   be given to the next block: see `jetfm.kernels.pair_attention`.
 
   `implementation` is that of attention, `token_implementation` that of all else, of
-  `jetfm.kernels.token_layers`; blocks with a condition are always 'xla'.
+  `jetfm.kernels.token_layers`; blocks with a condition, or whose x has another dtype, are 'xla'.
 
   Shapes: x (B, N, D), bias (B, H, N, N) or None, mask (B, N), condition (B, C) of all four norms,
   or None -> (B, N, D), or that and the bias.
@@ -134,7 +137,7 @@ class AttentionBlock(nn.Module):
     share_bias: bool = False,
     condition: jax.Array | None = None,
   ) -> Any:
-    if _by_kernel(self, condition):
+    if _by_kernel(self, x, condition):
       weights = linear_weights(self.variables["params"], "qkv", "norm_in")
       options = {"dtype": self.dtype, "implementation": self.token_implementation}
       qkv = normalised_linear(x, *weights, parts=3, **options)

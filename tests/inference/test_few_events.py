@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from jetfm.inference.few_events import FEW_TOKENS, few_events, prepared
+from jetfm.inference.few_events import few_events, prepared
+from jetfm.kernels.token_layers.api import FEW_TOKENS
 from jetfm.tasks import PLAIN
 from tests.inference.toy import make_events
 
@@ -53,8 +54,9 @@ def test_the_same_numbers(predictor):
   variables = moved(trained.variables)
   events = make_events((14, 0, 5), 16)
   want = jax.jit(applied(trained, variables))(events)
+  few = with_encoder(trained, token_implementation="interpret")
   with few_events("interpret"):
-    program = jax.jit(applied(trained, variables)).trace(events)
+    program = jax.jit(applied(few, variables)).trace(events)
     got = program.lower().compile()(events)
   # Embedding, qkv and the rest of one block; query, keys, attention and the rest of a class block.
   assert kernels_of(program) == 2 + 2 + 4
@@ -75,7 +77,9 @@ def test_prepared_where_it_helps(predictor):
   assert prepared(trained, 1, 128) is None, "no GPU"
   with on_a_gpu():
     ready = prepared(trained, 1, 128)
-    assert ready is not None and ready.model.encoder.implementation == "triton"
+    assert ready is not None
+    encoder = ready.model.encoder
+    assert encoder.implementation == encoder.token_implementation == "triton"
     assert ready.variables is trained.variables
     assert prepared(trained, FEW_TOKENS, 2) is None, "many events"
     assert prepared(trained, 1, 513) is None, "too many particles"

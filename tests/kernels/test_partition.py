@@ -25,6 +25,7 @@ def check() -> None:
   """
   from jetfm.kernels import pair_attention, pair_bias
   from jetfm.kernels.token_layers import BlockDropout, normalised_linear, residual_mlp
+  from jetfm.kernels.token_layers.api import FEW_TOKENS
 
   assert jax.device_count() == DEVICES
   rng = np.random.default_rng(0)
@@ -77,6 +78,18 @@ def check() -> None:
   program = compiled.as_text()
   assert "all-gather" not in program
   assert "all-reduce" in program  # of the weights' gradients
+
+  # So many tokens that a device with half of them alone would take smaller tiles.
+  x, few = (jnp.asarray(rng.normal(size=(4, 520, 8)), "bfloat16"), residual_weights(draw, 8, 16))
+  assert x.size // 8 > FEW_TOKENS > x.size // 8 // DEVICES
+
+  def of_many(x, weights):
+    y = residual_mlp(x, jnp.cos(x), weights, implementation="interpret")
+    return jnp.sum(y.astype("float32"))
+
+  gradient = jax.jit(jax.grad(of_many, argnums=(0, 1)))
+  alone = gradient(x, few)
+  assert_close(gradient(jax.device_put(x, NamedSharding(mesh, data)), few), alone, 2e-2)
 
 
 def test_events_stay_on_their_devices():

@@ -85,7 +85,11 @@ def residual_loss(implementation, dropout=None):
 
 @pytest.mark.parametrize(
   "dtype, shape, hidden",
-  [("float64", (2, 5, 20), 40), *((dtype, (3, 70, 16), 50) for dtype in TOLERANCE)],
+  [
+    ("float64", (2, 5, 20), 40),
+    ("bfloat16", (30, 75, 24), 50),  # in larger tiles
+    *((dtype, (3, 70, 16), 50) for dtype in TOLERANCE),
+  ],
 )
 def test_gradients_are_those_of_the_reference(x64, dtype, shape, hidden):
   """Of tokens in some precision; parameters keep theirs."""
@@ -139,6 +143,15 @@ def test_transformations(x64, name):
 
   got, want = run("interpret"), run("xla")
   jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, rtol=1e-9, atol=1e-12), got, want)
+
+
+def test_any_number_of_axes_and_no_event_at_all():
+  draw = numbers(np.random.default_rng(5), "float32")
+  weights = residual_weights(draw, 16, 24)
+  for shape in ((16,), (3, 16), (2, 3, 16), (2, 1, 3, 16), (0, 3, 16)):
+    x = draw(*shape) if 0 not in shape else jnp.zeros(shape)
+    y, z = (residual_mlp(x, x, weights, implementation=name) for name in ("interpret", "xla"))
+    np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-5)
 
 
 def test_a_token_is_on_its_own():

@@ -1,8 +1,12 @@
 """The command line: what is read, and what a mistake looks like."""
 
+import subprocess
+import sys
+
 import pytest
 
 from launch import cli
+from tests.processes import ROOT
 
 CONFIG = '''"""A config for tests.
 
@@ -118,3 +122,22 @@ def test_help_shows_docstrings_and_every_key(config_file, capsys):
   text = capsys.readouterr().out
   for words in ("A program.", "where random numbers start", "--config.optimizer.rate=0.1"):
     assert words in text
+
+
+def test_ctrl_c_ends_a_process_with_all_that_is_to_be_done_at_its_end(config_file):
+  script = f"""
+import atexit
+from launch import cli
+
+def main(config):
+  config.to_dict()
+  raise KeyboardInterrupt
+
+atexit.register(print, "at the end")
+cli.run(main, {config_file!r}, doc="A program.")
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+  )
+  assert done.returncode == cli.EXIT_INTERRUPTED
+  assert (done.stdout, done.stderr) == ("at the end\n", "interrupted\n")

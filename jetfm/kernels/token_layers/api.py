@@ -13,7 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jetfm.kernels.implementations import HALF, SINGLE, Implementation, by_name, by_platform
+from jetfm.kernels.implementations import (
+  HALF,
+  SINGLE,
+  Implementation,
+  by_name,
+  by_platform,
+  can_run,
+)
 from jetfm.kernels.token_layers import reference
 from jetfm.kernels.token_layers.weights import BlockDropout, ResidualWeights
 from jetfm.typing import Array
@@ -37,8 +44,8 @@ def _table(function: str, width: int) -> dict[str, Implementation]:
 LINEAR, RESIDUAL = _table("linear", WIDEST), _table("residual", WIDEST_RESIDUAL)
 """'interpret' is 'triton' on any machine, slowly: for tests."""
 
-DTYPES = HALF
-"""What None takes a kernel for: products of float32 have no tensor cores."""
+FEW_TOKENS = 2048
+"""Of a call: so few do not fill the multiprocessors of a GPU with tiles of many tokens."""
 
 
 def normalised_linear(
@@ -117,6 +124,18 @@ def residual_mlp(
   return _run("residual_mlp", implementation, RESIDUAL, *arrays, call=call, rate=rate)
 
 
+def has_kernels(implementation: str | None, width: int, dtype: Any) -> bool:
+  """Whether a block of that width and dtype, with that implementation, is to be made of these.
+
+  For None, where there is a kernel; with the layers of `jetfm.nn` XLA does better than with the
+  reference. Kernels are for half precision then: products of float32 have no tensor cores.
+  """
+  if implementation is not None:
+    return implementation != "xla"
+  call = {"particles": 0, "dtypes": (dtype,), "width": width}
+  return can_run(RESIDUAL["triton"]._replace(dtypes=HALF), call)
+
+
 def _run(
   name: str,
   implementation: str | None,
@@ -126,6 +145,7 @@ def _run(
   **options: Any,
 ) -> Any:
   if implementation is not None:
-    return by_name(name, implementation, table, **call)(*arrays, **options)
-  kernels = {"cuda": (table["triton"]._replace(dtypes=DTYPES),)}
+    chosen = by_name(name, implementation, table, **call)
+    return (chosen if arrays[0].size else table["xla"])(*arrays, **options)
+  kernels = {"cuda": (table["triton"]._replace(dtypes=HALF),)}
   return by_platform(table["xla"], kernels, *arrays, call=call, options=options)

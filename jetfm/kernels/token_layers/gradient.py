@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -175,8 +176,9 @@ def residual_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
 
 
 def _by_event(x: jax.Array) -> jax.Array:
-  """(..., D) -> (B, N, D)."""
-  return x[None] if x.ndim == 2 else x.reshape(x.shape[0], -1, x.shape[-1])
+  """(..., D) -> (B, N, D): of two axes the first counts tokens of one event."""
+  events = x.shape[0] if x.ndim > 2 else 1
+  return x.reshape(events, math.prod(x.shape[:-1]) // max(events, 1), x.shape[-1])
 
 
 def _over_tokens(x: jax.Array, y: jax.Array) -> jax.Array:

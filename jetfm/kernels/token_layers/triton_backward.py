@@ -47,9 +47,9 @@ from jetfm.kernels.token_layers.triton_forward import (
   cast,
   dropout_of,
   ended,
+  fitted,
   hidden_part,
   residual_specs,
-  tiling,
 )
 from jetfm.kernels.token_layers.weights import ResidualWeights
 
@@ -57,7 +57,7 @@ from jetfm.kernels.token_layers.weights import ResidualWeights
 def linear(x, kernel, d_parts, *, options: LinearOptions) -> LinearGradient:
   """See `linear_of`."""
   (events, n, depth), dtype = x.shape, options.dtype
-  tile = tiling(x, Tiling(64, size=16384, warps=8, stages=2))
+  tile = fitted(Tiling(64, size=16384, warps=8, stages=2), x)
   arrays = (x, kernel.astype(dtype), tuple(d_parts))
   made = LinearGradient(
     result(x.shape, x.dtype, arrays),
@@ -112,7 +112,7 @@ def residual(
   """See `residual_of`."""
   x, width = tokens.x, weights.mlp_in.shape[1]
   events, n, depth = x.shape
-  tile = tiling(x, Tiling(64, size=8192, warps=8, stages=1))
+  tile = fitted(Tiling(64, size=8192, warps=8, stages=1), x)
   given = (tokens, cast(weights, x.dtype), words)
   arrays = (*given, gradient)
   of_token, of_hidden = (result((events, n, k), x.dtype, arrays) for k in (depth, width))
@@ -147,7 +147,7 @@ def residual(
       arithmetic=arithmetic_of(x.dtype, options.interpret),
     ),
     name="token_mlp_backward",
-    out_specs=_specs(of_mlp, of_event),
+    out_specs=_specs(of_mlp),
     out_shape=of_mlp,
   )(*arrays)
   of_out = OutGradient(
@@ -160,7 +160,7 @@ def residual(
   out = call(
     functools.partial(_out_kernel, size=tile.tokens, options=options),
     name="token_out_backward",
-    out_specs=_specs(of_out, of_event),
+    out_specs=_specs(of_out),
     out_shape=of_out,
   )(*given, mlp.x)
   return ResidualGradient(
@@ -186,7 +186,9 @@ def residual(
 
 
 class MlpGradient(NamedTuple):
-  """Of what follows x = x + drop(norm(mixed W_o + b_o) s + t); see `ResidualGradient`."""
+  """What the kernel of a block's second line makes (see `residual_mlp`): part of a
+  `ResidualGradient`, x here the gradient of what the first line makes.
+  """
 
   x: Any
   unit: Any
@@ -199,7 +201,7 @@ class MlpGradient(NamedTuple):
 
 
 class OutGradient(NamedTuple):
-  """Of that itself."""
+  """The same of the first line, given that."""
 
   mixed: Any
   out: Any
@@ -208,15 +210,13 @@ class OutGradient(NamedTuple):
   norm_shift: Any
 
 
-def _specs(made: Any, of_array: Any) -> Any:
-  """The vectors are sums over a tile."""
-  vectors = ResidualWeights._fields
-  return type(made)(
-    *(
-      of_tile(x) if name in vectors and name != "out" else of_array(x)
-      for name, x in made._asdict().items()
-    )
-  )
+VECTORS = ("out_bias", "norm_scale", "norm_shift", "mlp_in_bias", "mlp_out_bias", "residual_scale")
+
+
+def _specs(made: Any) -> Any:
+  """Blocks of a kernel's results: of vectors there are sums over a tile."""
+  blocks = (of_tile(x) if name in VECTORS else of_event(x) for name, x in made._asdict().items())
+  return type(made)(*blocks)
 
 
 def _mlp_kernel(

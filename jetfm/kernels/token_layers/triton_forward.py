@@ -27,6 +27,7 @@ from jetfm.kernels.pallas import (
   triton_call,
   whole,
 )
+from jetfm.kernels.token_layers.api import FEW_TOKENS
 from jetfm.kernels.token_layers.gradient import LinearOptions, ResidualOptions, Tokens
 from jetfm.kernels.token_layers.reference import EPSILON
 from jetfm.kernels.token_layers.rows import (
@@ -41,9 +42,6 @@ from jetfm.kernels.token_layers.rows import (
 )
 from jetfm.kernels.token_layers.weights import ResidualWeights
 
-FEW = 2048
-"""Up to so many tokens are shared by as many multiprocessors as they can be."""
-
 
 class Tiling(NamedTuple):
   """How a kernel divides its work."""
@@ -56,22 +54,28 @@ class Tiling(NamedTuple):
   stages: int
 
 
-def tiling(x: Any, many: Tiling, few: Tiling | None = None) -> Tiling:
-  """For x (B, N, D): `many`, or `few` for few tokens of all events.
+def fitted(tile: Tiling, x: Any) -> Tiling:
+  """The tile with no more tokens than an event of x (B, N, D) has.
 
   Only numbers of two bytes fit so many times into registers; products of others have no tensor
-  cores either.
+  cores either. It does not depend on the number of events: results of one shape for all of them
+  are made on several devices, each of which knows its own only.
   """
-  events, n, _ = x.shape
-  if x.dtype.itemsize > 2 or events * n <= FEW:
-    return (few or many)._replace(tokens=SMALLEST_DOT)
-  return many._replace(tokens=min(many.tokens, padded(n)))
+  if x.dtype.itemsize > 2:
+    return tile._replace(tokens=SMALLEST_DOT)
+  return tile._replace(tokens=min(tile.tokens, padded(x.shape[1])))
+
+
+def for_few(tile: Tiling, few: Tiling, x: Any) -> Tiling:
+  """`few` where a call has few tokens, which as many multiprocessors are to share as can."""
+  return few if x.shape[0] * x.shape[1] <= FEW_TOKENS else fitted(tile, x)
 
 
 def linear(x, kernel, bias, *, options: LinearOptions) -> tuple[jax.Array, ...]:
   """See `linear_of`."""
   (events, n, depth), width, dtype = x.shape, kernel.shape[1] // options.parts, options.dtype
-  tile = tiling(x, Tiling(64, size=16384, warps=4, stages=1))
+  many = Tiling(64, size=16384, warps=4, stages=1)
+  tile = for_few(many, many._replace(tokens=SMALLEST_DOT), x)
   columns = columns_of(tile.size, depth, width, dtype)
   arrays = (x, kernel.astype(dtype), bias.astype(accumulator(dtype)))
   made = (result((events, n, width), dtype, arrays),) * options.parts
@@ -116,8 +120,8 @@ def residual(tokens: Tokens, weights, words, *, options: ResidualOptions) -> jax
   x = tokens.x
   arrays = (tokens, cast(weights, x.dtype), words)
   # Few programs load two matrices three steps ahead, which fills the shared memory of an H100.
-  many, few = Tiling(64, size=16384, warps=8, stages=3), Tiling(16, size=32768, warps=4, stages=3)
-  tile = tiling(x, many, few)
+  few = Tiling(SMALLEST_DOT, size=32768, warps=4, stages=3)
+  tile = for_few(Tiling(64, size=16384, warps=8, stages=3), few, x)
   (made,) = triton_call(
     functools.partial(
       _residual_kernel,
