@@ -179,11 +179,12 @@ def measure_step(compiler: Compiler, depth: int | None) -> list[dict[str, Any]]:
   """Temporary memory and traffic of a training step."""
   with batch_norm_bias.as_xla():
     other = compiler(*_training_step(depth, implementation="xla"))
-  memory, gigabytes = _memory_and_traffic(other)
+  memory, gigabytes, _ = _memory_and_traffic(other)
   detail = {"events": EVENTS, "particles": PARTICLES, "depth": depth or "that of base"}
   rows = []
   for name, options in (("", {}), ("_token_kernels", {"token_implementation": None})):
-    ours_memory, ours_gigabytes = _memory_and_traffic(compiler(*_training_step(depth, **options)))
+    ours = compiler(*_training_step(depth, **options))
+    ours_memory, ours_gigabytes, operations = _memory_and_traffic(ours)
     both = {"kernels": round(ours_gigabytes, 2), "batch_norm_xla": round(gigabytes, 2)}
     rows += [
       _row(
@@ -198,16 +199,17 @@ def measure_step(compiler: Compiler, depth: int | None) -> list[dict[str, Any]]:
         ours_gigabytes / gigabytes,
         "of batch norm in XLA",
         TRAFFIC_RATIO,
-        {**detail, "gigabytes": both},
+        {**detail, "gigabytes": both, "operations": operations},
       ),
     ]
   return rows + _spills(compiler, "token_")
 
 
-def _memory_and_traffic(program: Any) -> tuple[float, float]:
-  """GiB of temporaries, and GB that a compiled program moves."""
+def _memory_and_traffic(program: Any) -> tuple[float, float, int]:
+  """GiB of temporaries, GB that a compiled program moves, and its number of operations."""
   temporaries = program.memory_analysis().temp_size_in_bytes / 2**30
-  return temporaries, hlo_traffic.bytes_moved(program.as_text()) / 1e9
+  moved = hlo_traffic.operations(program.as_text())
+  return temporaries, sum(moved) / 1e9, len(moved)
 
 
 def _training_step(depth: int | None, **options: Any) -> tuple[Any, ...]:

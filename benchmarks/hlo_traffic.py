@@ -13,14 +13,18 @@ _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]
 
 
 def bytes_moved(program: str) -> int:
-  """Operands and results of every operation of the entry computation, in HLO text.
+  """Operands and results of all `operations`; an array counts wherever it is used."""
+  return sum(operations(program))
 
-  What is fused inside an operation moves nothing; an array counts wherever it is used. Loops count
-  as one operation.
+
+def operations(program: str) -> list[int]:
+  """Bytes that each operation of the entry computation reads and writes, in HLO text.
+
+  What is fused inside an operation moves nothing. Loops count as one operation.
   """
   entry = program[program.index("\nENTRY") + 1 :]
   sizes: dict[str, int] = {}
-  total = 0
+  found = []
   for line in entry.splitlines()[1:]:
     match = _INSTRUCTION.match(_COUNT.sub("", line))
     if match is None:
@@ -28,8 +32,9 @@ def bytes_moved(program: str) -> int:
     name, shape, operation, arguments = match.groups()
     sizes[name] = array_bytes(shape)
     if operation not in _FREE:
-      total += sizes[name] + sum(sizes.get(x, 0) for x in re.findall(r"%([\w.\-]+)", arguments))
-  return total
+      read = sum(sizes.get(x, 0) for x in re.findall(r"%([\w.\-]+)", arguments))
+      found.append(sizes[name] + read)
+  return found
 
 
 def array_bytes(shape: str) -> int:

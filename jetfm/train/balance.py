@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from jetfm.train.optim import global_norm
 from jetfm.typing import Array, PyTree
 
 BALANCES = ("fixed", "uncertainty", "gradient_norm")
@@ -88,7 +88,7 @@ def balanced_gradient(
     losses, back, logs = jax.vjp(lambda x: losses_of(x, *arguments), trained, has_aux=True)
     zeros = jax.tree.map(jnp.zeros_like, losses)
     each = {task: back(zeros | {task: jnp.ones_like(losses[task])})[0] for task in losses}
-    norms = {task: optax.tree.norm(gradient["encoder"]) for task, gradient in each.items()}
+    norms = {task: global_norm(gradient["encoder"]) for task, gradient in each.items()}
     mean = sum(norms.values(), jnp.zeros(())) / len(norms)
     combined = jax.tree.map(jnp.zeros_like, trained)
     for task, gradient in each.items():

@@ -15,6 +15,7 @@ from jetfm.models.foundation import FoundationModel, Variables, named_key
 from jetfm.tasks.base import Statistics, Task
 from jetfm.train.balance import balanced_gradient
 from jetfm.train.finetune import FROZEN, frozen, merge, trainable
+from jetfm.train.optim import global_norm
 from jetfm.train.sharding import replicated
 from jetfm.train.state import TrainState
 from jetfm.typing import Array, Batch, PyTree
@@ -166,7 +167,7 @@ def make_train_step(
       zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
       total, _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), groups))
       grads, logs = jax.tree.map(lambda x: x / accumulate, total)
-    norm = optax.tree.norm(grads)
+    norm = global_norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(logs["loss"])
     updates, opt_state = optimizer.update(grads, state.opt_state, trained)
     trained, opt_state = jax.tree.map(

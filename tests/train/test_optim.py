@@ -1,10 +1,19 @@
 """The optimizer: its schedule and its weight decay."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jetfm.train.optim import Optimizer, decayed, make_optimizer, schedule
+from jetfm.train.optim import (
+  Optimizer,
+  clip_by_norm,
+  decayed,
+  global_norm,
+  make_optimizer,
+  schedule,
+)
 
 
 def rates(options, steps):
@@ -77,6 +86,16 @@ def test_clip_bounds_the_global_norm():
 
 
 def _leaves(tree):
-  import jax
-
   return jax.tree.leaves(tree)
+
+
+def test_norm_and_clipping_are_those_of_optax():
+  rng = np.random.default_rng(0)
+  tree = {"a": jnp.asarray(rng.normal(size=(3, 4))), "b": [jnp.asarray(rng.normal(size=5)), None]}
+  np.testing.assert_allclose(global_norm(tree), optax.tree.norm(tree), rtol=1e-6)
+  assert global_norm({"a": None}) == 0
+  for largest in (0.1, 100.0):
+    ours, theirs = clip_by_norm(largest), optax.clip_by_global_norm(largest)
+    assert jax.tree.structure(ours.init(tree)) == jax.tree.structure(theirs.init(tree))
+    got, want = (f.update(tree, f.init(tree))[0] for f in (ours, theirs))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, want)
