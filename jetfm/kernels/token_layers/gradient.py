@@ -78,16 +78,7 @@ def linear_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> Call
   backward(x, kernel, gradients of the parts, options) -> `LinearGradient`.
   """
 
-  # Inside jit only so that a kernel is traced once, not in every layer.
-  @functools.partial(jax.jit, static_argnums=0)
-  def run_forward(options, *arrays):
-    kernel = functools.partial(forward, options=options)
-    return split_over_events(kernel, *arrays, whole=(1, 2))
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def run_backward(options, *arrays):
-    kernel = functools.partial(backward, options=options)
-    return split_over_events(kernel, *arrays, whole=(1,))
+  run_forward, run_backward = _traced_once(forward, (1, 2)), _traced_once(backward, (1,))
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
   def apply(x, kernel, bias, options):
@@ -125,15 +116,7 @@ def residual_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
   backward(tokens, gradient (B, N, D), weights, words, options) -> `ResidualGradient`.
   """
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def run_forward(options, *arrays):
-    kernel = functools.partial(forward, options=options)
-    return split_over_events(kernel, *arrays, whole=(1, 2))
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def run_backward(options, *arrays):
-    kernel = functools.partial(backward, options=options)
-    return split_over_events(kernel, *arrays, whole=(2, 3))
+  run_forward, run_backward = _traced_once(forward, (1, 2)), _traced_once(backward, (2, 3))
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
   def apply(tokens, weights, words, options):
@@ -173,6 +156,19 @@ def residual_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
     return y.reshape(x.shape)
 
   return residual
+
+
+def _traced_once(kernel: Callable[..., Any], whole: tuple[int, ...]) -> Callable[..., Any]:
+  """run(options, *arrays), split over events but for the arrays that are `whole`.
+
+  Inside jit only so that a kernel is traced once, not in every layer.
+  """
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def run(options, *arrays):
+    return split_over_events(functools.partial(kernel, options=options), *arrays, whole=whole)
+
+  return run
 
 
 def _by_event(x: jax.Array) -> jax.Array:

@@ -163,26 +163,10 @@ def residual(
     out_specs=_specs(of_out),
     out_shape=of_out,
   )(*given, mlp.x)
-  return ResidualGradient(
-    x=mlp.x,
-    mixed=out.mixed,
-    out=out.out,
-    unit=mlp.unit,
-    hidden=mlp.hidden,
-    unit_hidden=mlp.unit_hidden,
-    end=mlp.end,
-    vectors=ResidualWeights(
-      out=None,
-      out_bias=out.out_bias,
-      norm_scale=out.norm_scale,
-      norm_shift=out.norm_shift,
-      mlp_in=None,
-      mlp_in_bias=mlp.mlp_in_bias,
-      mlp_out=None,
-      mlp_out_bias=mlp.mlp_out_bias,
-      residual_scale=mlp.residual_scale,
-    ),
-  )
+  parts = mlp._asdict() | out._asdict()
+  sums = {name: parts[name] if name in VECTORS else None for name in ResidualWeights._fields}
+  of_tokens = {name: parts[name] for name in ResidualGradient._fields if name != "vectors"}
+  return ResidualGradient(**of_tokens, vectors=ResidualWeights(**sums))
 
 
 class MlpGradient(NamedTuple):
