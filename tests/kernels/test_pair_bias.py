@@ -131,6 +131,7 @@ def test_an_activation_that_does_not_exist_and_scales_too_few():
     pair_bias(p4, w._replace(scales=w.scales[:1]), MASK)
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_the_momenta(kind, implementation):
   w = weights(kind)
 
@@ -178,6 +179,7 @@ def test_hidden_and_padded_momenta_do_not_matter(kind, implementation):
     np.testing.assert_allclose(bias.swapaxes(1, 2)[MASK], constant)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close(kind, implementation):
   p4, w = momenta(np.float32), weights(kind)
   low = pair_bias(p4, w, MASK, kind=kind, dtype=jnp.bfloat16, implementation=implementation)

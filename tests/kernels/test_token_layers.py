@@ -130,6 +130,7 @@ def test_gradients_of_an_embedding(x64):
   jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, rtol=1e-10, atol=1e-12), got, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoint", "vmap"])
 def test_transformations(x64, name):
   draw = numbers(np.random.default_rng(4))
