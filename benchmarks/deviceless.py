@@ -237,7 +237,7 @@ def measure_online(compiler: Compiler, folder: pathlib.Path) -> list[dict[str, A
   from jetfm.train.restore import TrainedModel
 
   model, tasks, schema, _ = own_model.tagger("bfloat16")
-  variables = own_model.fresh_variables(model, tasks, filler(schema, 1, online.LENGTHS[0]))
+  variables = own_model.trained_variables(model, tasks, filler(schema, 1, online.LENGTHS[0]))
   predictor = Predictor(TrainedModel(model, tasks, variables, schema, checkpoint=None))
   launches, kernels_of = {}, {}
   for length in online.LENGTHS:

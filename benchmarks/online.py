@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.model_jets import write_jets
 from benchmarks.model_speed import DTYPE
-from benchmarks.own_model import fresh_variables, tagger
+from benchmarks.own_model import tagger, trained_variables
 from jetfm.inference import Predictor
 from jetfm.inference.groups import filler
 from jetfm.train.restore import TrainedModel
@@ -54,7 +54,7 @@ def measure_online(dtype: str | None = None, budget: float | None = None) -> lis
     mask = jets["mask"][rows][:, :length]
     return jets["p4"][rows][:, :length], np.zeros((*mask.shape, len(schema.stored))), None, mask
 
-  variables = fresh_variables(model, tasks, filler(schema, 1, LENGTHS[0]))
+  variables = trained_variables(model, tasks, filler(schema, 1, LENGTHS[0]))
   predictor = Predictor(TrainedModel(model, tasks, variables, schema, checkpoint=None))
   one = predictor.online([NAME], LENGTHS, rows=1)
   many = predictor.online([NAME], LENGTHS, rows=ROWS[device])

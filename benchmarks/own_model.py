@@ -116,6 +116,20 @@ def fresh_variables(model: Any, tasks: dict[str, Any], batch: Batch) -> dict[str
   return jax.device_put(jax.device_get(variables), jax.devices()[0])
 
 
+def trained_variables(model: Any, tasks: dict[str, Any], batch: Batch) -> dict[str, Any]:
+  """Variables like those after a training: no parameter is an array of zeros or ones.
+
+  A compiler makes such an array from one number, and what multiplies with it goes away.
+  """
+  fresh = jax.device_get(fresh_variables(model, tasks, batch))
+  rng = np.random.default_rng(0)
+
+  def moved(x: np.ndarray) -> np.ndarray:
+    return (x + 0.01 * rng.standard_normal(x.shape)).astype(x.dtype)
+
+  return jax.device_put(fresh | {"params": jax.tree.map(moved, fresh["params"])})
+
+
 def trainer(model: Any, tasks: dict[str, Any], params: Any) -> tuple[Any, Any]:
   """create(variables, key) -> state, and step(state, groups), of everything trained.
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jetfm.kernels.token_layers import ResidualWeights
 from jetfm.nn.linear import folded
@@ -20,10 +19,11 @@ def linear_weights(params: Mapping[str, Any], name: str, norm: str) -> tuple[jax
 
 def residual_weights(params: Mapping[str, Any]) -> ResidualWeights:
   """Of the end of a block; norms and scales of heads are part of its matrices."""
-  out = params["out"]
-  scale = jnp.repeat(params["head_scale"], out["kernel"].shape[0] // params["head_scale"].shape[0])
+  out, scale = params["out"], params["head_scale"]
+  # By heads, not with a scale for each row: XLA computes that product of constants beforehand.
+  by_heads = scale[:, None, None] * out["kernel"].reshape(len(scale), -1, out["kernel"].shape[1])
   return ResidualWeights(
-    scale[:, None] * out["kernel"],
+    by_heads.reshape(out["kernel"].shape),
     out["bias"],
     params["norm_out"]["scale"],
     params["norm_out"]["bias"],

@@ -10,6 +10,8 @@ import pytest
 from jetfm import lorentz
 from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
 from jetfm.kernels.pair_bias import chunked
+from jetfm.kernels.pair_bias.triton import Options
+from jetfm.kernels.pair_bias.triton_work import Share, Tile
 from tests.kernels.conftest import KERNELS, assert_close
 
 B, N, H, WIDTH = 2, 5, 3, 8
@@ -241,6 +243,26 @@ def test_kernels_equal_the_reference_in_float64(x64, kernel, dtype, kind, n, wid
   wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (p4, w))
   wanted = run_with_gradients(*wide, lengths, hidden, kind, jnp.float64, "xla")
   assert_close(got, wanted, TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("kind, n", [("part", 7), ("lorentz_part", 4)])
+def test_tiles_that_need_no_list(x64, kind, n):
+  """So few tiles have a program each, also those without a particle; backward they are smaller."""
+  options = Options(kind, (8,), H, jnp.dtype("float64"), "gelu", interpret=True)
+  assert all(options.share(tile, 1, events=1, n=n).one_each for tile in options.tiles)
+  p4, w = momenta(shape=(1, n)), weights(kind, widths=(8,))
+  got, wanted = (
+    run_with_gradients(p4, w, [3], None, kind, jnp.float64, name) for name in ("interpret", "xla")
+  )
+  assert_close(got, wanted, TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_every_tile_has_one_place(symmetric):
+  share = Share(n=37, tile=Tile(4, 4, warps=4), symmetric=symmetric, events=1, most=1000)
+  row, column = jax.vmap(share.place)(jnp.arange(share.tiles_of_event, dtype=jnp.int32))
+  expected = np.triu_indices(10) if symmetric else np.indices((10, 10)).reshape(2, -1)
+  np.testing.assert_array_equal([row, column], expected)
 
 
 @pytest.mark.slow

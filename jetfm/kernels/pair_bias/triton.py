@@ -22,7 +22,7 @@ from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
 from jetfm.kernels.pair_bias.packing import FIELDS, pack_particles, pack_weights
 from jetfm.kernels.pair_bias.reference import EPSILON
-from jetfm.kernels.pair_bias.triton_work import Pairs, Tile, tiles_with_pairs, visit_tiles
+from jetfm.kernels.pair_bias.triton_work import Pairs, Share, Tile, tiles_with_pairs, visit_tiles
 from jetfm.kernels.pallas import (
   SMALLEST_DOT,
   accumulator,
@@ -61,6 +61,10 @@ class Options(NamedTuple):
   def symmetric(self) -> bool:
     return PAIR_KINDS[self.kind].symmetric
 
+  def share(self, tile: Tile, programs: int, events: int, n: int) -> Share:
+    """Of the tiles, for so many programs at most; interpreted, one runs after the other."""
+    return Share(n, tile, self.symmetric, events, 3 if self.interpret else programs)
+
   @property
   def arithmetic(self) -> Arithmetic:
     """The hardware's own log and tanh are good for half precision, and several times faster."""
@@ -84,33 +88,34 @@ def pair_bias(
 def _forward(weights, particles, end, *, options: Options) -> jax.Array:
   events, _, n = particles.shape
   tile, _ = options.tiles
-  most = _most_programs(FORWARD_PROGRAMS, options)
-  work = tiles_with_pairs(end, n, tile, options.symmetric, most)
-  programs = min(most, work.event.size)
+  share = options.share(tile, FORWARD_PROGRAMS, events, n)
+  work = tiles_with_pairs(end, share)
   out = result((events, options.heads, n, n), options.dtype, weights, particles, end, work)
-  # Tiles without a pair of particles are not visited: zeros, which vary over the axes of a
-  # shard_map as `end` does.
-  empty = jnp.broadcast_to((end * 0).astype(out.dtype)[:, None, None, None], out.shape)
+  empty = None
+  if work is not None:
+    # Tiles without a pair of particles are not visited: zeros, which vary over the axes of a
+    # shard_map as `end` does.
+    empty = jnp.broadcast_to((end * 0).astype(out.dtype)[:, None, None, None], out.shape)
   arrays = (weights, particles, end, work, empty)
   return triton_call(
-    functools.partial(_forward_kernel, options=options, programs=programs),
+    functools.partial(_forward_kernel, options=options, share=share),
     name="pair_bias_forward",
-    grid=(programs,),
+    grid=(share.programs,),
     in_specs=jax.tree.map(whole, arrays),
     out_specs=whole(out),
     out_shape=out,
     warps=tile.warps,
-    aliases={len(jax.tree.leaves(arrays)) - 1: 0},
+    aliases={} if empty is None else {len(jax.tree.leaves(arrays)) - 1: 0},
     interpret=options.interpret,
   )(*arrays)
 
 
 def _forward_kernel(
-  weights, particles, end, work, empty_ref, out_ref, *, options: Options, programs: int
+  weights, particles, end, work, empty_ref, out_ref, *, options: Options, share: Share
 ):
   del empty_ref  # the same memory as the result
-  n, (tile, _) = particles.shape[-1], options.tiles
-  head = jax.lax.broadcasted_iota(jnp.int32, (tile.pairs, padded(options.heads)), 1)
+  n = particles.shape[-1]
+  head = jax.lax.broadcasted_iota(jnp.int32, (share.tile.pairs, padded(options.heads)), 1)
 
   def visit(event, pairs):
     x, hidden = _features(particles, (event,), pairs, options)
@@ -125,23 +130,17 @@ def _forward_kernel(
     if options.symmetric:
       triton.store(elements(out_ref, event, head, j, i), bias, mask=exists)
 
-  visit_tiles(work, end, tile, programs, lambda event, pairs, _: visit(event, pairs), None)
-
-
-def _most_programs(most: int, options: Options) -> int:
-  """How many programs share the tiles at most."""
-  return 3 if options.interpret else most  # interpreted one after the other
+  visit_tiles(work, end, share, lambda event, pairs, _: visit(event, pairs), None)
 
 
 def _backward(weights, particles, end, d_bias, *, options: Options):
   _, tile = options.tiles
-  most = _most_programs(BACKWARD_PROGRAMS, options)
-  work = tiles_with_pairs(end, particles.shape[-1], tile, options.symmetric, most)
-  programs = min(most, work.event.size)
+  share = options.share(tile, BACKWARD_PROGRAMS, particles.shape[0], particles.shape[-1])
+  work = tiles_with_pairs(end, share)
   arrays = (weights, particles, end, work, d_bias)
 
   def of_programs(*shape):
-    return result((programs, *shape), accumulator(options.dtype), *arrays)
+    return result((share.programs, *shape), accumulator(options.dtype), *arrays)
 
   kernels = weights.kernels
   partial_sums = Sums(
@@ -153,9 +152,9 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
     return pl.BlockSpec((None, *x.shape[1:]), lambda g: (g,) + (0,) * (len(x.shape) - 1))
 
   (sums,) = triton_call(
-    functools.partial(_backward_kernel, options=options, programs=programs),
+    functools.partial(_backward_kernel, options=options, share=share),
     name="pair_bias_backward",
-    grid=(programs,),
+    grid=(share.programs,),
     in_specs=jax.tree.map(whole, arrays),
     out_specs=(jax.tree.map(own_part, partial_sums),),
     out_shape=(partial_sums,),
@@ -169,10 +168,9 @@ def _backward(weights, particles, end, d_bias, *, options: Options):
 
 
 def _backward_kernel(
-  weights, particles, end, work, d_bias_ref, sums_ref, *, options: Options, programs: int
+  weights, particles, end, work, d_bias_ref, sums_ref, *, options: Options, share: Share
 ):
-  _, tile = options.tiles
-  head = jax.lax.broadcasted_iota(jnp.int32, (tile.pairs, padded(options.heads)), 1)
+  head = jax.lax.broadcasted_iota(jnp.int32, (share.tile.pairs, padded(options.heads)), 1)
 
   def visit(event, pairs, sums):
     def load(i, j, wanted):
@@ -189,7 +187,7 @@ def _backward_kernel(
     return jax.tree.map(jnp.add, sums, more)
 
   zeros = jax.tree.map(lambda ref: jnp.zeros(ref.shape, ref.dtype), sums_ref)
-  sums = visit_tiles(work, end, tile, programs, visit, zeros)
+  sums = visit_tiles(work, end, share, visit, zeros)
   for ref, value in zip(jax.tree.leaves(sums_ref), jax.tree.leaves(sums), strict=True):
     ref[...] = value
 

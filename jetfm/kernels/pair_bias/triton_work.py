@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from jetfm.kernels.pallas import tiles
+from jetfm.kernels.pallas import padded, tiles
 
 
 class Tile(NamedTuple):
@@ -34,6 +34,56 @@ class Pairs(NamedTuple):
   """Both particles are inside the event."""
 
 
+class Share(NamedTuple):
+  """How the tiles of all events are shared by programs."""
+
+  n: int
+  """Slots of an event."""
+  tile: Tile
+  symmetric: bool
+  """Only pairs i <= j are wanted."""
+  events: int
+  most: int
+  """Programs."""
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    return tiles(self.n, self.tile.rows), tiles(self.n, self.tile.columns)
+
+  @property
+  def tiles_of_event(self) -> int:
+    rows, columns = self.shape
+    return rows * (rows + 1) // 2 if self.symmetric else rows * columns
+
+  @property
+  def programs(self) -> int:
+    return min(self.most, self.events * self.tiles_of_event)
+
+  @property
+  def one_each(self) -> bool:
+    """Whether every tile has a program of its own, also one without a particle."""
+    return self.programs == self.events * self.tiles_of_event
+
+  def place(self, number: Any) -> tuple[jax.Array, jax.Array]:
+    """Row and column of a tile of an event; here and in a kernel, by operations only."""
+    rows, columns = self.shape
+    if not self.symmetric:
+      return jax.lax.div(number, jnp.int32(columns)), jax.lax.rem(number, jnp.int32(columns))
+    # Tiles with a pair i <= j, row by row: row r begins with tile r, after first(r) others.
+    assert self.tile.rows == self.tile.columns, "a triangle of squares"
+
+    def first(row):
+      return row * (2 * rows - row + 1) // 2
+
+    row = jax.lax.iota(jnp.int32, padded(rows))
+    row = ((row < rows) & (first(row) <= number)).sum(dtype=jnp.int32) - 1
+    return row, number - first(row) + row
+
+  def holds_particles(self, row: Any, column: Any, end: Any) -> jax.Array:
+    """Of a tile, where the particles of its event are before `end`."""
+    return (row * self.tile.rows < end) & (column * self.tile.columns < end)
+
+
 class Work(NamedTuple):
   """Tiles of all events that hold a pair of particles, one after the other."""
 
@@ -41,22 +91,20 @@ class Work(NamedTuple):
   """(B T,), as are `row` and `column`; the first `total` are tiles."""
   row: jax.Array
   column: jax.Array
-  total: jax.Array | None
-  """None where every tile, also one without a particle, has a program of its own."""
+  total: jax.Array
 
 
-def tiles_with_pairs(end: jax.Array, n: int, tile: Tile, symmetric: bool, programs: int) -> Work:
-  """end (B,): particles of each event are before it; symmetric: only pairs i <= j are wanted.
+def tiles_with_pairs(end: jax.Array, share: Share) -> Work | None:
+  """end (B,): particles of each event are before it.
 
-  programs: most that share them. So many tiles at most are not put in a row, which takes XLA longer
-  than a few events take the kernel.
+  Returns: None where every tile has a program of its own, which then needs no list: to make one
+    takes XLA longer than a few events take the kernel.
   """
-  row, column = _tiles_of(n, tile, symmetric)
-  live = _holds_particles(row, column, end[:, None], tile)
+  if share.one_each:
+    return None
+  row, column = jax.vmap(share.place)(jax.lax.iota(jnp.int32, share.tiles_of_event))
+  live = share.holds_particles(row, column, end[:, None])
   event = jax.lax.broadcasted_iota(jnp.int32, live.shape, 0)
-  if live.size <= programs:
-    event, row, column = (jnp.broadcast_to(x, live.shape).reshape(-1) for x in (event, row, column))
-    return Work(event, row, column, total=None)
   flat = live.reshape(-1)
   total, before = flat.sum(dtype=jnp.int32), jnp.cumsum(flat, dtype=jnp.int32) - flat
   number = jax.lax.iota(jnp.int32, flat.size)
@@ -70,47 +118,24 @@ def tiles_with_pairs(end: jax.Array, n: int, tile: Tile, symmetric: bool, progra
   return Work(in_a_row(event), in_a_row(row), in_a_row(column), total)
 
 
-def visit_tiles(
-  work: Any, end: Any, tile: Tile, programs: int, visit: Callable[..., Any], state: Any
-) -> Any:
+def visit_tiles(work: Any, end: Any, share: Share, visit: Callable[..., Any], state: Any) -> Any:
   """In a kernel: visit(event, pairs, state) -> state for every tile of this program's share."""
-  program = pl.program_id(0)
+  program, tile = pl.program_id(0), share.tile
 
-  def place_of(number):
-    event, row, column = (triton.load(x.at[program + number * programs]) for x in work[:3])
-    return event, row, column, triton.load(end.at[event])
+  def pairs_of(event, row, column):
+    last, place = triton.load(end.at[event]), jax.lax.iota(jnp.int32, tile.pairs)
+    i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
+    return event, Pairs(i, j, (i < last) & (j < last))
+
+  if work is None:
+    own = jnp.int32(share.tiles_of_event)
+    event, number = jax.lax.div(program, own), jax.lax.rem(program, own)
+    return visit(*pairs_of(event, *share.place(number)), state)
 
   def step(number, state):
-    event, row, column, last = place_of(number)
-    place = jax.lax.iota(jnp.int32, tile.pairs)
-    i, j = row * tile.rows + place // tile.columns, column * tile.columns + place % tile.columns
-    return visit(event, Pairs(i, j, (i < last) & (j < last)), state)
+    event, row, column = (triton.load(x.at[program + number * share.programs]) for x in work[:3])
+    return visit(*pairs_of(event, row, column), state)
 
-  if work.total is None:
-    _, row, column, last = place_of(0)
-    share = _holds_particles(row, column, last, tile).astype(jnp.int32)
-  else:
-    share = jax.lax.div(work.total[()] - program + jnp.int32(programs - 1), jnp.int32(programs))
-  return jax.lax.fori_loop(jnp.int32(0), share, step, state)
-
-
-def _holds_particles(row: Any, column: Any, end: Any, tile: Tile) -> jax.Array:
-  return (row * tile.rows < end) & (column * tile.columns < end)
-
-
-def _tiles_of(n: int, tile: Tile, symmetric: bool) -> tuple[jax.Array, jax.Array]:
-  """Row and column of every tile that is computed; operations only, no constant arrays."""
-  rows, columns = tiles(n, tile.rows), tiles(n, tile.columns)
-  if not symmetric:
-    number = jax.lax.iota(jnp.int32, rows * columns)
-    return number // columns, number % columns
-  # Tiles with a pair i <= j, row by row: row r begins with tile r, after first(r) others.
-  assert tile.rows == tile.columns, "a triangle of squares"
-
-  def first(row):
-    return row * (2 * rows - row + 1) // 2
-
-  number = jax.lax.iota(jnp.int32, first(rows))
-  begun = first(jax.lax.iota(jnp.int32, rows)) <= number[:, None]
-  row = begun.sum(axis=1, dtype=jnp.int32) - 1
-  return row, number - first(row) + row
+  programs = jnp.int32(share.programs)
+  end_of_share = jax.lax.div(work.total[()] - program + programs - 1, programs)
+  return jax.lax.fori_loop(jnp.int32(0), end_of_share, step, state)
