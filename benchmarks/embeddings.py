@@ -30,8 +30,7 @@ from jetfm import inference
 from jetfm.data import DataError, open_dataset
 from jetfm.evals.metrics.classification import accuracy
 from jetfm.evals.probes import knn_probe, mlp_probe
-from jetfm.inference import Predictor
-from jetfm.models.foundation import named_key
+from jetfm.inference import Predictor, untrained
 from jetfm.nn import masked_mean
 from jetfm.schema import Schema
 from jetfm.train import CheckpointError
@@ -106,19 +105,6 @@ def _halves(label: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     order = np.random.default_rng(seed).permutation(len(label))
     order = order[np.argsort(label[order], kind="stable")]
     yield order[::2], order[1::2]
-
-
-def untrained(predictor: Predictor, seed: int) -> Predictor:
-  """The same encoder with fresh parameters; the standardisation is the trained one's."""
-  trained = predictor.trained
-  view = inference.groups.filler(predictor.schema, 1, predictor.lengths[0])
-  key = named_key(jax.random.key(seed), "untrained")
-  fresh = jax.jit(lambda key: trained.model.encoder.init(key, view, deterministic=True))(key)
-  variables = {
-    "params": {"encoder": fresh["params"]},
-    "constants": {"encoder": trained.variables["constants"]["encoder"]},
-  }
-  return Predictor(dataclasses.replace(trained, variables=variables))
 
 
 def mean_inputs(schema: Schema, batches: Sequence[Batch]) -> np.ndarray:

@@ -8,6 +8,7 @@ from jetfm.inference.groups import LENGTHS, ROWS
 from jetfm.inference.hidden import GuessedMeasurements, Reconstruction
 from jetfm.inference.online import Online
 from jetfm.inference.predictor import EMBED, Predictor
+from jetfm.inference.untrained import untrained
 
 __all__ = [
   "EMBED",
@@ -19,4 +20,5 @@ __all__ = [
   "Reconstruction",
   "find_checkpoint",
   "load",
+  "untrained",
 ]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jetfm.models.encoder import Encoded, Encoder, encoded, enter
 from jetfm.models.event_counts import EVENT_COUNTS, event_counts
 from jetfm.nn import CrossAttentionBlock, GroupEmbed, LayerNorm, StandardiseInputs
+from jetfm.nn.initializers import truncated_normal
 from jetfm.typing import Batch
 
 
@@ -77,8 +78,7 @@ class Clear(Encoder):
 
   def _attend(self, tokens: jax.Array, mask: jax.Array, deterministic: bool) -> jax.Array:
     """(B, N, D) -> (B, D). All names start with 'class_', for strategies that train it alone."""
-    init = nn.initializers.truncated_normal(0.02)
-    token = self.param("class_token", init, (1, 1, self.width))
+    token = self.param("class_token", truncated_normal(0.02), (1, 1, self.width))
     c = jnp.broadcast_to(token, (tokens.shape[0], 1, self.width)).astype(tokens.dtype)
     for layer in range(self.class_depth):
       c = CrossAttentionBlock(

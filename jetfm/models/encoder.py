@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jetfm import lorentz
 from jetfm.nn import AttentionBlock, LayerNorm, PairBias, Pooling
+from jetfm.nn.initializers import normal
 from jetfm.schema import Schema
 from jetfm.typing import Batch
 
@@ -156,8 +157,8 @@ class Encoder(nn.Module):
       condition: (B, C) of the blocks' norms, or None.
       no_momentum: (B, N) particles without pair features; None for the hidden ones.
     """
-    mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
-    rank_code = self.param("rank_code", nn.initializers.normal(0.02), (self.max_rank, self.width))
+    mask_token = self.param("mask_token", normal(0.02), (self.width,))
+    rank_code = self.param("rank_code", normal(0.02), (self.max_rank, self.width))
     if visible.hidden is not None and visible.rank is not None:
       code = mask_token + jnp.take(rank_code, visible.rank, axis=0, mode="clip")
       tokens = jnp.where(visible.hidden[..., None], code.astype(tokens.dtype), tokens)

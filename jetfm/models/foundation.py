@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jetfm.nn.initializers import drawn_apart, drawn_together
 from jetfm.typing import Array, Batch, PyTree
 
 Variables = dict[str, PyTree]
@@ -40,14 +42,18 @@ class FoundationModel:
 
   def init(self, key: jax.Array, views: Mapping[str, Mapping[str, Batch]]) -> Variables:
     """Fresh variables. `views` are those of each task, {task: {view: Batch}}, of any size."""
+    return drawn_together(functools.partial(self._init, key, views), named_key(key, "draws"))
+
+  def _init(self, key: jax.Array, views: Mapping[str, Mapping[str, Batch]]) -> Variables:
     some_view = next(iter(next(iter(views.values())).values()))
     encoder = self.encoder.init(_rngs(key, "encoder"), some_view, deterministic=True)
     parts = {"encoder": encoder, "heads": {}}
     for name, head in self.heads.items():
-      encoded = {
-        view: self.encoder.apply(encoder, batch, deterministic=True)
-        for view, batch in views[name].items()
-      }
+      with drawn_apart():
+        encoded = {
+          view: self.encoder.apply(encoder, batch, deterministic=True)
+          for view, batch in views[name].items()
+        }
       parts["heads"][name] = head.init(
         _rngs(key, f"heads/{name}"), encoded, views[name], deterministic=True
       )

@@ -18,6 +18,7 @@ from jetfm.nn import (
   reference_vectors,
   signed_log,
 )
+from jetfm.nn.linear import Dense
 from jetfm.typing import Batch
 
 
@@ -126,7 +127,7 @@ class LorentzParT(Encoder):
 
     def weights(count: int, name: str) -> jax.Array:
       """Numbers for each particle from its token; wide, as they multiply momenta."""
-      return nn.Dense(count, dtype=inputs.dtype, name=name)(tokens.astype(inputs.dtype))
+      return Dense(count, dtype=inputs.dtype, name=name)(tokens.astype(inputs.dtype))
 
     if self.mv_out == "projected":
       projected = weights(16 * self.mv_channels, "projection")

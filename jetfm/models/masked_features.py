@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from jetfm.models.encoder import Encoded
 from jetfm.nn import Embed, StandardiseInputs
+from jetfm.nn.initializers import normal
+from jetfm.nn.linear import Dense
 from jetfm.schema import Schema
 
 
@@ -47,8 +49,7 @@ class MaskedFeatureHead(nn.Module):
     self.standardise = StandardiseInputs(self.schema)
     self.embed = Embed(self.widths, self.dtype)
     # Components of a mixture that are all equal would stay so: their means differ by the biases.
-    spread = nn.initializers.normal(0.5)
-    self.output = nn.Dense(self.parameters, dtype=self.dtype, bias_init=spread)
+    self.output = Dense(self.parameters, dtype=self.dtype, bias_init=normal(0.5))
 
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> Reconstructed:
     del deterministic

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from jetfm import lorentz
+from jetfm.nn.initializers import lecun_normal
+from jetfm.nn.linear import Dense
 from jetfm.schema import Feature, Transform
 
 _LOG_PT = Transform("affine", (1.7, 0.7))
@@ -63,8 +65,7 @@ class KinematicsOutput(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, base: jax.Array | None = None) -> jax.Array:
     # An untrained head is near its base, or near the jet's axis.
-    small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-    raw = nn.Dense(5, dtype=self.dtype, kernel_init=small, name="kinematics")(x)
+    raw = Dense(5, dtype=self.dtype, kernel_init=lecun_normal(0.01), name="kinematics")(x)
     raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
     log_pt, eta, cos, sin, log_e = jnp.moveaxis(raw, -1, 0)
     phi = jnp.arctan2(sin, 1 + cos)  # zero weights mean phi = 0, where the angle is defined

@@ -13,6 +13,8 @@ from jetfm.lorentz import transverse_momentum
 from jetfm.models.encoder import Encoded
 from jetfm.models.particles import KinematicsOutput, standardise_kinematics
 from jetfm.nn import CrossAttentionBlock, LayerNorm
+from jetfm.nn.initializers import normal
+from jetfm.nn.linear import Dense
 
 _CERTAIN = 20.0
 """Logit of what is known: 1 - 2e-9, with a finite cross entropy."""
@@ -63,7 +65,7 @@ class SuperResolutionHead(nn.Module):
   @nn.compact
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> ParticleCloud:
     width = encoded.tokens.shape[-1]
-    queries = self.param("queries", nn.initializers.normal(0.02), (self.particles, width))
+    queries = self.param("queries", normal(0.02), (self.particles, width))
     tokens, p4, given = self._by_rank(encoded)
     x = tokens + queries.astype(tokens.dtype)
     for layer in range(self.layers):
@@ -74,7 +76,7 @@ class SuperResolutionHead(nn.Module):
     known = standardise_kinematics(p4)
     direction = known * jnp.asarray([0, 1, 1, 0], known.dtype)  # of (pT, eta, phi, E)
     kinematics = KinematicsOutput(physical=True, dtype=self.dtype, name="output")(x, direction)
-    existence = nn.Dense(1, dtype=self.dtype, name="existence")(x)[..., 0].astype(kinematics.dtype)
+    existence = Dense(1, dtype=self.dtype, name="existence")(x)[..., 0].astype(kinematics.dtype)
     complete = given.sum(axis=-1, keepdims=True) < self.given
     existence = jnp.where(complete, -_CERTAIN, existence)
     return ParticleCloud(

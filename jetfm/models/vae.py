@@ -14,6 +14,8 @@ from jetfm.models.encoder import Encoded
 from jetfm.models.particles import KinematicsOutput
 from jetfm.models.super_resolution import ParticleCloud
 from jetfm.nn import MLP, AttentionBlock, LayerNorm, Pooling
+from jetfm.nn.initializers import normal
+from jetfm.nn.linear import Dense
 
 CONDITIONS = ("embedding", "jet")
 
@@ -85,14 +87,14 @@ class ConditionalVAE(nn.Module):
     self.posterior = MLP((self.width, 2 * self.latent), dtype=self.dtype)
     self.prior_to_token = MLP((self.width, self.width), dtype=self.dtype)
     # As large as the token that all slots share: otherwise slots take long to differ.
-    self.queries = self.param("queries", nn.initializers.normal(1.0), (self.particles, self.width))
+    self.queries = self.param("queries", normal(1.0), (self.particles, self.width))
     self.block = [
       AttentionBlock(self.heads, self.mlp_ratio, self.dropout, self.dtype)
       for _ in range(self.layers)
     ]
     self.norm = LayerNorm(dtype=self.dtype)
     self.output = KinematicsOutput(physical=True, dtype=self.dtype)
-    self.existence = nn.Dense(1, dtype=self.dtype)
+    self.existence = Dense(1, dtype=self.dtype)
 
   def __call__(
     self,

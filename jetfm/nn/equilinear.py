@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.lorentz import equivariant_maps
+from jetfm.nn.initializers import normal
+from jetfm.nn.linear import Dense
 
 _HIGHEST = jax.lax.Precision.HIGHEST  # the default on a GPU has 10 bits
 
@@ -63,15 +65,13 @@ class EquiLinear(nn.Module):
 
     # Each component receives one map of its grade, and a second one from the dual grade.
     spread = (channels_in * (2 if self.subgroup else 1)) ** -0.5
-    weight = self.param(
-      "weight", nn.initializers.normal(spread), (self.channels, channels_in, maps.shape[0])
-    )
+    weight = self.param("weight", normal(spread), (self.channels, channels_in, maps.shape[0]))
     matrix = jnp.einsum("oig,gab->iboa", weight.astype(dtype), maps, precision=_HIGHEST)
     y = jnp.matmul(flat, matrix.reshape(channels_in * 16, -1), precision=_HIGHEST)
     y = y.reshape(*x.shape[:-2], self.channels, 16)
 
-    def linear(features: int, name: str, use_bias: bool) -> nn.Dense:
-      return nn.Dense(features, use_bias, dtype=dtype, precision=_HIGHEST, name=name)
+    def linear(features: int, name: str, use_bias: bool) -> Dense:
+      return Dense(features, use_bias, dtype=dtype, precision=_HIGHEST, name=name)
 
     if scalars is not None:
       fed = linear(self.channels * len(invariant), "s2mvs", self.use_bias)(scalars)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jetfm.nn.initializers import normal
+from jetfm.nn.linear import Dense
 from jetfm.nn.mlp import MLP
 from jetfm.nn.norms import LayerNorm
 from jetfm.schema import Schema
@@ -63,10 +65,10 @@ class GroupEmbed(nn.Module):
       # Zero before the network, as 0 times NaN is NaN in a gradient.
       own = jnp.where(here, columns[..., group_columns(self.schema, group)], 0)
       own = jnp.where(categories(self.schema, group), 2 * own - 1, own)
-      linear = nn.Dense(width, use_bias=False, dtype=self.dtype, name=f"linear_{group}")(own)
+      linear = Dense(width, use_bias=False, dtype=self.dtype, name=f"linear_{group}")(own)
       own = MLP(self.widths, dtype=self.dtype, name=f"group_{group}")(own) + linear
       learned = [
-        self.param(f"{name}_{group}", nn.initializers.normal(0.02), (width,)).astype(own.dtype)
+        self.param(f"{name}_{group}", normal(0.02), (width,)).astype(own.dtype)
         for name in ("missing", "mask_token")
       ]
       absent = jnp.where(hidden[..., index, None], learned[1], learned[0])
@@ -75,7 +77,7 @@ class GroupEmbed(nn.Module):
       token = sum(embedded[1:], embedded[0])
     else:
       joined = jnp.concatenate(embedded, axis=-1)
-      token = nn.Dense(width, dtype=self.dtype, name="combine")(joined)
+      token = Dense(width, dtype=self.dtype, name="combine")(joined)
     return TOKEN_SCALE * LayerNorm(dtype=self.dtype, name="norm")(token)
 
 

@@ -8,7 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jetfm.nn.initializers import lecun_normal
 from jetfm.nn.norms import Normalised
+
+
+class Dense(nn.Dense):
+  """`flax.linen.Dense` with a kernel of `jetfm.nn.initializers`."""
+
+  kernel_init: Any = lecun_normal()
 
 
 class Linear(nn.Module):
@@ -36,7 +43,7 @@ class Linear(nn.Module):
     parts = x if isinstance(x, Normalised) and x.scale.ndim == 1 else None
     if isinstance(x, Normalised):
       x = x.applied() if parts is None else x.unit
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+    kernel = self.param("kernel", lecun_normal(), (x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     if parts is not None:
       kernel, bias = folded(kernel, bias, parts.scale, parts.shift)

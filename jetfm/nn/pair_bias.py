@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
+from jetfm.nn.initializers import lecun_normal
 
 
 class PairBias(nn.Module):
@@ -35,7 +36,7 @@ class PairBias(nn.Module):
     if self.kind not in PAIR_KINDS:
       raise ValueError(f"no pair features '{self.kind}'; there are {list(PAIR_KINDS)}")
     sizes = (len(PAIR_KINDS[self.kind].mean), *self.widths, self.heads)
-    init, zeros, ones = nn.initializers.lecun_normal(), nn.initializers.zeros, nn.initializers.ones
+    init, zeros, ones = lecun_normal(), nn.initializers.zeros, nn.initializers.ones
     layers = range(len(sizes) - 1)
     weights = PairBiasWeights(
       kernels=tuple(self.param(f"kernel_{l}", init, (sizes[l], sizes[l + 1])) for l in layers),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.nn.attention import CrossAttentionBlock
+from jetfm.nn.initializers import truncated_normal
 from jetfm.nn.norms import LayerNorm
 
 
@@ -44,7 +45,7 @@ class Pooling(nn.Module):
     if not self.layers:
       return mean
     width = tokens.shape[-1]
-    token = self.param("class_token", nn.initializers.truncated_normal(0.02), (1, 1, width))
+    token = self.param("class_token", truncated_normal(0.02), (1, 1, width))
     c = jnp.broadcast_to(token, (tokens.shape[0], 1, width)).astype(tokens.dtype)
     for layer in range(self.layers):
       c = CrossAttentionBlock(

@@ -23,9 +23,8 @@ from jetfm.evals.sections import (
   regression_section,
   super_resolution_section,
 )
-from jetfm.inference import Predictor
+from jetfm.inference import Predictor, untrained
 from jetfm.models import KINEMATICS
-from jetfm.models.foundation import named_key
 from jetfm.objectives import Conservation, residual_sums
 from jetfm.progress import Progress
 from jetfm.tasks import MaskedParticles
@@ -33,7 +32,6 @@ from jetfm.tasks.masked_particles import LOSSES
 from jetfm.typing import Batch
 from launch.evaluation.data import Sample
 
-UNOPTIMISED: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 CHUNK_JETS = 8192
 """Jets whose hidden particles are held padded at a time."""
 
@@ -266,7 +264,7 @@ def embedding(inputs: Inputs) -> Section:
   probed: dict[str, Any] = {"probes": (), "train": np.zeros((0, embedded[0].shape[1]))}
   label = weight = np.zeros(0, int)
   if len(samples) > 1 and training is not None:
-    fresh = embed(untrained(inputs.predictor, sample, options.seed), ", untrained")
+    fresh = embed(untrained(inputs.predictor, options.seed), ", untrained")
     probed = {"probes": options.probes, "train": embedded[1], "baseline": (fresh[1], fresh[0])}
     label, weight = training.jets.label, training.jets.weight
   return embedding_section(
@@ -279,26 +277,6 @@ def embedding(inputs: Inputs) -> Section:
     map_jets=options.map_events if options.figures else 0,
     seed=options.seed,
     **probed,
-  )
-
-
-def untrained(predictor: Predictor, sample: Sample, seed: int) -> Predictor:
-  """The same encoder with fresh parameters, and with the constants of the trained one."""
-  trained = predictor.trained
-  event = jax.tree.map(lambda x: x[:1], sample.batches[0])
-  key = named_key(jax.random.key(seed), "untrained")
-
-  def init(key, event):
-    return trained.model.encoder.init({"params": key}, event, deterministic=True)["params"]
-
-  # Runs once: what optimisation would take is more than the drawing itself.
-  drawn = jax.jit(init).lower(key, event).compile(UNOPTIMISED)
-  variables = {
-    "params": {"encoder": drawn(key, event)},
-    "constants": {"encoder": trained.variables["constants"]["encoder"]},
-  }
-  return Predictor(
-    dataclasses.replace(trained, variables=variables), predictor.lengths, predictor.rows
   )
 
 

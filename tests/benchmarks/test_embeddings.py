@@ -60,7 +60,7 @@ def real(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_random_encoder_gains_nothing_over_itself(checkpoint, dataset, real):
-  predictor = embeddings.untrained(inference.load(checkpoint), 0)
+  predictor = inference.untrained(inference.load(checkpoint), 0)
   samples = [
     embeddings.read_data_set(dataset, "kin", 1000),
     embeddings.read_real("top", real / embeddings.REAL["top"], predictor.schema),
