@@ -191,11 +191,12 @@ def _fresh(
   # Of few blocks: with batches this small, the order of a whole data set takes gigabytes.
   few = dataclasses.replace(data, blocks=tuple(blocks[:1] for blocks in data.blocks))
   events = few.loader(plan.data.lanes, lanes=plan.data.lanes)[0][0]
-  views = {
-    name: task.views(key, jax.tree.map(lambda x: x[:1], events), True)
-    for name, task in tasks.items()
-  }
-  variables = jax.jit(model.init)(key, views)
+
+  @jax.jit  # the views too: of what they hold nothing is needed, and nothing is computed
+  def init(key, event):
+    return model.init(key, {name: task.views(key, event, True) for name, task in tasks.items()})
+
+  variables = init(key, jax.tree.map(lambda x: x[:1], events))
   if stage.balance == "uncertainty":
     variables = train.with_log_variances(variables)
   return jax.device_get(variables)

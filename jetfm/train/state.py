@@ -40,13 +40,19 @@ def create(
   key: jax.Array,
 ) -> TrainState:
   """The state before the first step. `labels` names the group of each parameter (finetune.py)."""
-  # Strong types throughout, as those of a restored state: the same compiled step serves both.
-  variables = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), variables)
+
+  @jax.jit  # one program for all, instead of one for each shape
+  def first(variables):
+    # Strong types throughout, as those of a restored state: the same compiled step serves both.
+    variables = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), variables)
+    return variables, optimizer.init(trainable(variables["params"], labels))
+
+  variables, opt_state = first(variables)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
     constants=variables["constants"],
-    opt_state=optimizer.init(trainable(variables["params"], labels)),
+    opt_state=opt_state,
     key=key,
     nonfinite=jnp.zeros((), jnp.int32),
   )
