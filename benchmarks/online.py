@@ -1,10 +1,10 @@
 """From events in numpy to their scores in numpy: rows `online_latency` and `online_rate`.
 
-`base` with fresh weights, compiled ahead of time by `Predictor.online`, on real jets. The latency
-is that of a call with one jet, padded to the shortest of `LENGTHS` that holds it: packing, the copy
-to the device, the program, the copy back and the dictionary of results. The rate is that of calls
-with as many jets as the program has rows, the jets of a length together. In bfloat16 on a GPU
-unless asked otherwise.
+`base` with weights like those after a training, compiled ahead of time by `Predictor.online`, on
+real jets. The latency is that of a call with one jet, padded to the shortest of `LENGTHS` that
+holds it: packing, the copy to the device, the program, the copy back and the dictionary of results.
+The rate is that of calls with as many jets as the program has rows, the jets of a length together.
+In bfloat16 on a GPU unless asked otherwise.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ split         train, valid or test.
 max_events    at most so many jets, 0 for all.
 train_events  at most so many jets of training, on which probes and trivial generators are fitted; 0
               leaves them out.
-seed          of hidden particles, generated jets, resampling, probes and the map.
+seed          of hidden particles and measurements, generated jets, the choice of jets for FPD
+              and KPD, probes and the map.
 lengths       padded lengths in predictions: each is compiled once for each task. () are those of
               launch.predict, with which scores agree to the last bit only then.
 background    class that rejections are of.

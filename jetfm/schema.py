@@ -1,7 +1,7 @@
 """What a data set's features are, how they are standardised, and how they are reconstructed.
 
 A schema is data: it comes with the manifest of a data set, models are built from it, and it is
-saved with them. No feature count or name is written anywhere else.
+saved with them. No layer counts features or knows their names by itself.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PyTree: TypeAlias = Any
 
 @flax.struct.dataclass
 class Batch:
-  """Events of one padded length, in physical units (GeV, mm, radians).
+  """Events of one padded length, in the physical units of `Schema`'s features.
 
   Particles come first, padding last. What padded slots hold has no meaning.
   """
@@ -35,7 +35,7 @@ class Batch:
   label: Array
   """(B,) int32 class number, an index into `Schema.classes`; -1 where there is none."""
   targets: Array
-  """(B, T) regression targets, in the order of `Schema.targets`."""
+  """(B, T) regression targets, in the order of `Schema.stored_targets`."""
   weight: Array
   """(B,) event weight; 0 marks filler that completes a batch."""
   event_id: Array

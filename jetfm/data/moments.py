@@ -51,7 +51,7 @@ class Moments:
 class MomentsOf:
   """Computes the moments that the z-scores of several schemas need.
 
-  The keys of the result are (schema name, feature or target name).
+  The keys of the result are the features and targets.
   """
 
   def __init__(

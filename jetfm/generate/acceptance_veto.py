@@ -56,7 +56,7 @@ def veto_class() -> type:
 
     Attributes:
       armed: whether to veto, or only to record.
-      decisions: one bool per event that reached the veto scale, True for a veto.
+      decisions: unless armed, one bool per event that reached the veto scale, True for a veto.
       pythia: set this to the Pythia that runs the hook.
     """
 

@@ -40,7 +40,8 @@ def prepared(trained: TrainedModel, events: int, length: int) -> TrainedModel | 
   Args:
     events: of a call.
     length: most particles of an event.
-  Returns: None for many events, where the kernels cannot run, or where others are asked for.
+  Returns: None for many events, where the kernels cannot run, or where others are asked for by the
+    encoder's `implementation`; its `token_implementation` is replaced.
   """
   encoder: Any = trained.model.encoder
   if events * length > FEW_TOKENS or encoder.implementation is not None:

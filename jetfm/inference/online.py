@@ -29,7 +29,7 @@ class Online:
   nothing keeps beyond the call, and the results come back as one.
 
   Results are those of the `Predictor` but for rounding, as encoder and heads are one program here,
-  on a GPU one CUDA graph with kernels for few events (`jetfm.inference.few_events`).
+  on a GPU for few events one CUDA graph of kernels made for these (`jetfm.inference.few_events`).
   To the last bit they depend on nothing but the event and the length that it is padded to: not on
   the other events of the call, on what its padding held, or on earlier calls (under the conditions
   that `Predictor` names).

@@ -162,7 +162,10 @@ class Predictor:
       return Online(model, self.schema, targets, lengths, rows)
 
   def embed(self, batches: Batches) -> np.ndarray:
-    """Mean of the encoder's tokens over the particles, (B, D) float32; 0 for an empty event."""
+    """The encoder's own embedding of the event, (B, D) float32, where it makes one (CLEAR).
+
+    Else the mean of its tokens over the particles; 0 for an empty event.
+    """
     return self.predict(batches, [EMBED])[EMBED]
 
   def classify(self, batches: Batches, *, task: str | None = None) -> np.ndarray:

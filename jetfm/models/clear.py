@@ -30,7 +30,7 @@ class Clear(Encoder):
 
   Shapes: Batch of N objects -> Encoded: tokens (B, N, D), event (B, D). Tokens commute with
   permutations of the objects, the event embedding is unchanged by them.
-  Source: DESIGN section 5; class attention is that of arXiv:2103.17239.
+  Source: class attention is that of arXiv:2103.17239.
 
   Attributes, beside those of `Encoder`:
     combine: of the groups' embeddings, 'concatenate' or 'sum'.

@@ -26,9 +26,9 @@ class Encoded:
   mask: jax.Array
   """(B, N) bool: True where there is a particle, hidden or not."""
   hidden: jax.Array
-  """(B, N) bool: True for particles whose momentum the encoder did not see."""
+  """(B, N) bool: True for particles that were hidden as a whole."""
   p4: jax.Array
-  """(B, N, 4) in GeV, in the encoder's frame, of visible particles; 0 for hidden ones."""
+  """(B, N, 4) in GeV, in the encoder's frame, of visible particles; 0 where it was hidden."""
   frame: jax.Array
   """(B, 4, 4) the Lorentz transformation from the laboratory into the encoder's frame."""
   multivectors: jax.Array | None = None
@@ -119,7 +119,7 @@ class Encoder(nn.Module):
     remat: keep only each block's input for the backward pass and recompute the rest.
     implementation: of both pair kernels.
     token_implementation: of what lies between two attentions, of `jetfm.kernels.token_layers`; None
-      takes kernels on NVIDIA GPUs.
+      takes kernels on NVIDIA GPUs: for half precision, widths up to 128, blocks without condition.
   """
 
   schema: Schema

@@ -42,7 +42,7 @@ class LorentzParT(Encoder):
   exactly: under boosts and rotations, and with subgroup=False under reflections too.
 
   Shapes: Batch of N particles -> Encoded: tokens (B, N, D), multivectors (B, N, C, 16).
-  Source: DESIGN section 4; the layer is that of arXiv:2405.14806.
+  Source: the layer is that of arXiv:2405.14806, the trunk that of arXiv:2202.03772.
 
   Attributes, beside those of `Encoder`:
     scalars: 'schema' feeds the standardised features, 'invariant' only inner products.

@@ -18,7 +18,7 @@ class MaskedParticleHead(nn.Module):
   """Kinematics of every particle from its token and its multivectors.
 
   The target is `jetfm.models.standardise_kinematics` of the true momenta in the encoder's frame,
-  `jetfm.lorentz.transform_vectors(encoded.frame, batch.p4)`: standardised log pT, eta, phi in
+  `jetfm.lorentz.transform_vectors(encoded.frame, batch.p4)`: standardised log pT and eta, phi in
   radians, standardised log E. Multivectors enter as asinh of components and of invariants.
 
   Shapes: Encoded of N particles -> (B, N, 4) float32; meaningful where `encoded.hidden`.

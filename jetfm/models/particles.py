@@ -1,6 +1,6 @@
 """Particles as heads predict them: standardised kinematics in the encoder's frame.
 
-Four numbers for each particle, in the order of `KINEMATICS`: log pT, eta, phi, log E, with ParT's
+Four numbers for each particle, in the order of `KINEMATICS`: log pT, 4 eta, phi, log E, with ParT's
 fixed numbers for the logarithms (arXiv:2202.03772) and phi in radians. eta is the pseudorapidity.
 """
 

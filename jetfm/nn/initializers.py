@@ -1,4 +1,4 @@
-"""Initial values of parameters, all taken from one draw.
+"""Initial values of parameters, taken from one draw for each distribution.
 
 Compilers need a quarter of a second for every array of random numbers in a program, which a model
 of a hundred parameters makes the longest part of its start. Inside `drawn_together` there are two.

@@ -29,7 +29,7 @@ class Strategy:
 
   Attributes:
     rules: (regex, group); the regex must match from the start of a path such as
-      'encoder/block_3/attention/qkv/kernel'. The group 'frozen' is not trained.
+      'encoder/block_3/qkv/kernel'. The group 'frozen' is not trained.
     rates: learning-rate factor of every other group.
   """
 

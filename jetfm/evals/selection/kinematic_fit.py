@@ -50,7 +50,8 @@ class Fit:
 
   @property
   def probability(self) -> np.ndarray:
-    """(n,) chance of a larger chi^2 for true events: even in [0, 1] for these."""
+    """(n,) chance of a larger chi^2 in a fit of all particles without `pair_mass`, which has four
+    degrees of freedom: even in [0, 1] for true events."""
     return chi2_probability(self.chi2)
 
 

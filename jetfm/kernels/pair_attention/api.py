@@ -81,7 +81,8 @@ def pair_attention(
     scale: 1/sqrt(K) unless given.
     share_bias: return the pair (o, bias).
     implementation: None takes the kernel of the platform that the program is lowered for, where
-      it can do the call, else 'xla'; a name of `IMPLEMENTATIONS` asks for one.
+      it can do the call and there are more than `FEW_PARTICLES`, else 'xla'; a name of
+      `IMPLEMENTATIONS` asks for one.
 
   Returns: (B, N, H, K) in the dtype of v.
   Raises: ValueError for shapes that do not fit together, a mask that has particles beyond the

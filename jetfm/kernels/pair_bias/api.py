@@ -81,8 +81,8 @@ def pair_bias(
     activation: 'gelu' or 'relu'.
     dtype: of the products and the result; None takes that of p4 and the weights together.
     implementation: None takes what suits the platform that the program is lowered for: the kernel
-      where it can do the call, on a CPU 'xla_chunked', elsewhere 'xla', the reference; a name of
-      `IMPLEMENTATIONS` asks for one.
+      where it can do the call and there are more than `FEW_PARTICLES`, on a CPU 'xla_chunked',
+      elsewhere 'xla', the reference; a name of `IMPLEMENTATIONS` asks for one.
 
   Returns: (B, H, N, N); symmetric for all kinds but 'lorentz_part'.
   Raises: ValueError for an unknown kind, activation or implementation, or shapes that do not fit;

@@ -17,7 +17,8 @@ class PairKind(NamedTuple):
   source: the kind of `jetfm.lorentz.pairwise_features` that computes them.
   columns: which of its features are used.
   symmetric: the features of (i, j) are those of (j, i).
-  mean, std: of each feature over pairs of different particles of 100 real JetClass jets, rounded.
+  mean, std: of each feature, rounded, over pairs of different particles of 100 real JetClass jets;
+    of 'event' over those of generated J/psi events.
   """
 
   source: str

@@ -1,9 +1,10 @@
 """The pair bias on NVIDIA GPUs: features and hidden layers of a pair never leave the registers.
 
-A tile is a rectangle of pairs, for symmetric features only of those in the upper triangle. A fixed
-number of programs share the tiles of all events that hold particles; others are not visited.
-Forward, a tile is written twice. Backward, it is recomputed, and weight gradients are summed in
-registers; the programs' sums are added afterwards: no atomics, results repeat bit by bit.
+A tile is a rectangle of pairs, for symmetric features only of those in the upper triangle, where it
+is written twice. A fixed number of programs share the tiles of all events that hold particles;
+others are visited only if there are so few tiles that each has a program. Backward, a tile is
+recomputed, and weight gradients are summed in registers; the programs' sums are added afterwards:
+no atomics, results repeat bit by bit.
 """
 
 from __future__ import annotations

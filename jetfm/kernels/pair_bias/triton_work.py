@@ -1,4 +1,4 @@
-"""Which tiles of pairs the programs of the GPU kernels visit: those that hold particles."""
+"""Which tiles of pairs the programs of the GPU kernels visit: of many, those with particles."""
 
 from __future__ import annotations
 
