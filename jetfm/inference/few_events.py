@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels import pair_attention
-from jetfm.kernels.implementations import can_run
+from jetfm.kernels.implementations import HALF, can_run
 from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS as ATTENTION
 from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
 from jetfm.kernels.token_layers import normalised_linear, residual_mlp
@@ -40,13 +40,16 @@ def prepared(trained: TrainedModel, events: int, length: int) -> TrainedModel | 
   Args:
     events: of a call.
     length: most particles of an event.
-  Returns: None for many events, where the kernels cannot run, or where others are asked for by the
-    encoder's `implementation`; its `token_implementation` is replaced.
+  Returns: None for many events, in more than half precision, where the kernels cannot run, or where
+    the encoder's `implementation` asks for others; its `token_implementation` is replaced.
   """
   encoder: Any = trained.model.encoder
   if events * length > FEW_TOKENS or encoder.implementation is not None:
     return None
-  call = {"particles": length, "dtypes": (encoder.dtype or jnp.float32,)}
+  dtype = jnp.dtype(encoder.dtype or jnp.float32)
+  if dtype.name not in HALF:  # products of others have no tensor cores
+    return None
+  call = {"particles": length, "dtypes": (dtype,)}
   widths = {"width": encoder.width // encoder.heads}, {"width": max(encoder.pair_widths, default=0)}
   for kernel, width in zip((ATTENTION[KERNELS], BIAS[KERNELS]), widths, strict=True):
     if not can_run(kernel, {**call, **width}):
@@ -99,7 +102,10 @@ def _cross_attention_block(
   key_value = linear_weights(weights, "key_value", "norm_in")
   k, v = normalised_linear(tokens, *key_value, parts=2, implementation=implementation)
   q, k, v = (split_heads(y, block.heads) for y in (q, k, v))
-  mixed = pair_attention(q, k, v, mask=mask, implementation=implementation)
+  # Neither the one key more than the encoder has nor the width of a head's heads was asked for yet.
+  call = {"particles": k.shape[1], "dtypes": (k.dtype,), "width": k.shape[-1]}
+  able = can_run(ATTENTION[implementation], call)
+  mixed = pair_attention(q, k, v, mask=mask, implementation=implementation if able else "xla")
   return residual_mlp(
     x,
     mixed.reshape(x.shape),

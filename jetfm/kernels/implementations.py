@@ -115,9 +115,12 @@ def by_platform(
 
   Only a kernel of `target_platform` is traced: to lower for a machine that is not here, do so
   under an abstract mesh of its devices.
+  arrays: without any number in the first one, the default does it.
   kernels: platform of `jax.lax.platform_dependent` ('cuda', 'tpu', 'cpu') -> implementations, the
     best first.
   """
+  if not jax.tree.leaves(arrays)[0].size:  # no kernel has a grid of nothing
+    return default(*arrays, **options)
   platform = {"gpu": "cuda"}.get(target_platform(), target_platform())
   able = (kernel for kernel in kernels.get(platform, ()) if can_run(kernel, call))
   kernel = next(able, default)

@@ -12,6 +12,25 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
 
+def varying_as(tree: Any, *others: Any) -> Any:
+  """The arrays of a tree, inside a shard_map made to vary over the axes that others vary over.
+
+  So that a backward pass may give every device's own gradient of weights that all have alike: JAX
+  adds them up where it takes this back.
+  """
+
+  def axes(x):
+    return jax.typeof(x).manual_axis_type.varying
+
+  wanted = frozenset().union(*(axes(x) for x in jax.tree.leaves(others)))
+
+  def vary(x):
+    missing = tuple(sorted(wanted - axes(x)))
+    return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+  return jax.tree.map(vary, tree)
+
+
 def split_over_events(
   function: Callable[..., Any], *arrays: Any, whole: tuple[int, ...] = (), summed: bool = False
 ) -> Any:

@@ -10,6 +10,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from jetfm.inference.few_events import few_events, prepared
 from jetfm.kernels.token_layers.api import FEW_TOKENS
+from jetfm.nn import Pooling
 from jetfm.tasks import PLAIN
 from tests.inference.toy import make_events
 
@@ -73,7 +74,7 @@ def test_many_tokens_keep_their_blocks(predictor):
 
 
 def test_prepared_where_it_helps(predictor):
-  trained = predictor.trained
+  trained = with_encoder(predictor.trained, dtype=jnp.bfloat16)
   assert prepared(trained, 1, 128) is None, "no GPU"
   with on_a_gpu():
     ready = prepared(trained, 1, 128)
@@ -84,16 +85,28 @@ def test_prepared_where_it_helps(predictor):
     assert prepared(trained, FEW_TOKENS, 2) is None, "many events"
     assert prepared(trained, 1, 513) is None, "too many particles"
     assert prepared(with_encoder(trained, implementation="xla"), 1, 128) is None, "not wanted"
-    assert prepared(with_encoder(trained, dtype=jnp.float64), 1, 128) is None, "not in float64"
+    assert prepared(with_encoder(trained, dtype=None), 1, 128) is None, "not in float32"
+
+
+def lowered_kernels(function, *arrays):
+  with on_a_gpu(), few_events():
+    program = jax.jit(function).trace(*arrays)
+    return program.lower(lowering_platforms=("cuda",)).as_text().count("@__gpu$xla.gpu.triton")
 
 
 @pytest.mark.parametrize("length", [8, 64])
 def test_a_whole_program_lowers_for_a_gpu(predictor, length):
-  events = make_events((3,), length)
   with on_a_gpu():
-    ready = prepared(predictor.trained, 1, length)
-    with few_events():
-      program = jax.jit(applied(ready, ready.variables)).trace(events)
-    text = program.lower(lowering_platforms=("cuda",)).as_text()
+    ready = prepared(with_encoder(predictor.trained, dtype=jnp.bfloat16), 1, length)
   # The pair bias, and the block's attention, beside those above.
-  assert text.count("@__gpu$xla.gpu.triton") == 2 + 1 + 3 + 4
+  made = lowered_kernels(applied(ready, ready.variables), make_events((3,), length))
+  assert made == 2 + 1 + 3 + 4
+
+
+@pytest.mark.parametrize("particles, heads, by_kernel", [(511, 2, 1), (512, 2, 0), (40, 1, 0)])
+def test_class_attention_that_is_too_much_for_its_kernel(particles, heads, by_kernel):
+  """One key more than particles, or a wide head: attention by XLA, the rest by kernels."""
+  pooling = Pooling(layers=1, heads=heads)
+  tokens, mask = jnp.ones((1, particles, 96), jnp.bfloat16), jnp.ones((1, particles), bool)
+  variables = pooling.init(jax.random.key(0), tokens, mask)
+  assert lowered_kernels(pooling.apply, variables, tokens, mask) == 3 + by_kernel

@@ -9,6 +9,12 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_attention, pair_bias
+from jetfm.kernels.token_layers import (
+  BlockDropout,
+  ResidualWeights,
+  normalised_linear,
+  residual_mlp,
+)
 
 B, H = 4, 8
 # platform of JAX's lowering -> of its device, a device, and how a kernel is called in the program
@@ -177,6 +183,57 @@ def test_bias_lowers(platform, dtype, n, kind, widths):
   implementation = {"cuda": "triton"}.get(platform, platform)
   shapes = bias_shapes(n, kind, widths)
   assert kernels_in(platform, bias_loss(implementation, kind, dtype), *shapes) == 2
+
+
+def in_shard_map(loss):
+  """Gradient of the first argument, which all devices have alike; the others count events.
+
+  Without the value: of a sum, the last forward kernel is not needed.
+  """
+  whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
+
+  def program(weights, *events):
+    specs = (whole, *(split for _ in events))
+    return jax.shard_map(jax.grad(loss), in_specs=specs, out_specs=whole)(weights, *events)
+
+  return program
+
+
+def test_bias_has_gradients_inside_a_shard_map_that_checks():
+  def loss(weights, p4, mask, hidden):
+    return pair_bias(p4, weights, mask, hidden, dtype=jnp.bfloat16).astype(jnp.float32).sum()
+
+  assert kernels_in("cuda", in_shard_map(loss), *bias_shapes(64, "part", (64,))) == 1
+
+
+def test_token_layers_have_gradients_inside_a_shard_map_that_checks():
+  width, hidden, words = 32, 48, jnp.zeros((3, 2), jnp.uint32)
+
+  def loss(weights, x):
+    linear, residual = weights
+    q, _ = normalised_linear(x, *linear, parts=2, dtype=x.dtype, implementation=None)
+    y = residual_mlp(x, q, residual, dropout=BlockDropout(0.1, words), implementation=None)
+    return y.astype(jnp.float32).sum()
+
+  def of(*shape):
+    return Shape(shape, jnp.float32)
+
+  vector = of(width)
+  linear = of(width, 2 * width), of(2 * width)
+  residual = ResidualWeights(
+    of(width, width), vector, vector, vector, of(width, hidden), of(hidden), of(hidden, width),
+    vector, vector,
+  )  # fmt: skip
+  x = Shape((B, 40, width), jnp.bfloat16)
+  assert kernels_in("cuda", in_shard_map(loss), (linear, residual), x) == 1 + 3
+
+
+def test_no_event_needs_no_kernel():
+  weights, *events = bias_shapes(64, "part", (64,))
+  none = [Shape((0, *x.shape[1:]), x.dtype) for x in events]
+  assert kernels_in("cuda", bias_loss(None, "part", jnp.bfloat16), weights, *none) == 0
+  none = [Shape((0, *x.shape[1:]), x.dtype) for x in attention_shapes(64, jnp.bfloat16)]
+  assert kernels_in("cuda", two_layers(None), *none) == 0
 
 
 def test_the_most_particles_lower():

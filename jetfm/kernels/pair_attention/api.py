@@ -106,7 +106,7 @@ def pair_attention(
   options = {"scale": scale, "share_bias": share_bias}
   if implementation is not None:
     chosen = by_name("pair_attention", implementation, IMPLEMENTATIONS, **call)
-    return chosen(*arrays, **options)
+    return (chosen if q.size else IMPLEMENTATIONS["xla"])(*arrays, **options)
   kernels = KERNELS if particles > FEW_PARTICLES else {}
   if kernels and _varies(arrays):
     kernels = IN_SHARD_MAP

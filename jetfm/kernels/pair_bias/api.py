@@ -119,6 +119,7 @@ def pair_bias(
   widest = max(kernel.shape[1] for kernel in weights.kernels)
   call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
   if implementation is not None:
-    return by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)(*arrays, **options)
+    chosen = by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)
+    return (chosen if p4.size else IMPLEMENTATIONS["xla"])(*arrays, **options)
   kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
   return by_platform(IMPLEMENTATIONS["xla"], kernels, *arrays, call=call, options=options)

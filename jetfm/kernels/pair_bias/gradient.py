@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jetfm.kernels.partition import split_over_events
+from jetfm.kernels.partition import split_over_events, varying_as
 
 
 def bias_of(forward: Callable[..., jax.Array], backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def bias_of(forward: Callable[..., jax.Array], backward: Callable[..., Any]) -> 
     return split_over_events(kernel, weights, *arrays, whole=(0,), summed=True)
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-  def bias(weights, particles, options):
+  def apply(weights, particles, options):
     return run_forward(options, weights, *particles)
 
   def bias_forward(weights, particles, options):
@@ -42,5 +42,7 @@ def bias_of(forward: Callable[..., jax.Array], backward: Callable[..., Any]) -> 
     sums = run_backward(options, weights, *particles, d_bias)
     return jax.tree.map(lambda x, w: x.astype(w.dtype), sums, weights), (None,) * len(particles)
 
-  bias.defvjp(bias_forward, bias_backward)
-  return bias
+  apply.defvjp(bias_forward, bias_backward)
+  return lambda weights, particles, options: apply(
+    varying_as(weights, particles), particles, options
+  )

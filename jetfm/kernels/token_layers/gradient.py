@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels.pallas import accumulator
-from jetfm.kernels.partition import split_over_events
+from jetfm.kernels.partition import split_over_events, varying_as
 from jetfm.kernels.token_layers import reference
 from jetfm.kernels.token_layers.weights import ResidualWeights
 
@@ -103,6 +103,7 @@ def linear_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> Call
   def linear(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, *, interpret: bool = False, **options: Any
   ) -> tuple[jax.Array, ...]:
+    kernel, bias = varying_as((kernel, bias), x)
     results = apply(_by_event(x), kernel, bias, LinearOptions(**options, interpret=interpret))
     return tuple(y.reshape(*x.shape[:-1], y.shape[-1]) for y in results)
 
@@ -152,6 +153,7 @@ def residual_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ca
     if words is not None:
       number = jnp.arange(rows.shape[0] * rows.shape[1], dtype=jnp.int32).reshape(rows.shape[:2])
     tokens = Tokens(rows, _by_event(mixed), number)
+    weights, words = varying_as((weights, words), tokens)
     y = apply(tokens, weights, words, ResidualOptions(rate, interpret))
     return y.reshape(x.shape)
 
