@@ -1,5 +1,6 @@
 """The pair bias: every implementation keeps the contract of its docstring."""
 
+import functools
 import itertools
 
 import jax
@@ -221,6 +222,21 @@ THOROUGH = {
 }
 
 
+@functools.cache  # for all kernels
+def case_of(dtype, kind, n, widths):
+  """Arguments of `run_with_gradients`, and what the reference makes of them in float64."""
+  rng = np.random.default_rng(n)
+  lengths = [0, n, rng.integers(1, n + 1)]
+  narrow = "float64" if dtype == "float64" else "float32"
+  # ln m2 of a narrow, light pair amplifies rounding by E^2/m2, in every implementation alike.
+  p4 = (heavy_momenta if dtype == "float32" else momenta)(narrow, shape=(3, n))
+  w = jax.tree.map(lambda x: jnp.asarray(x, narrow), weights(kind, widths=widths))
+  hidden = rng.random((3, n)) < 0.2
+  wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (p4, w))
+  wanted = run_with_gradients(*wide, lengths, hidden, kind, jnp.float64, "xla")
+  return (p4, w, lengths, hidden, kind), wanted
+
+
 @pytest.mark.parametrize(
   "dtype, kind, n, widths",
   [
@@ -232,17 +248,8 @@ def test_kernels_equal_the_reference_in_float64(x64, kernel, dtype, kind, n, wid
   """Bias and gradients, with hidden particles: an empty event, a full one and one in between."""
   if kernel == "triton" and dtype == "float64":
     pytest.skip("a GPU kernel is for float32 and less")
-  rng = np.random.default_rng(n)
-  lengths = [0, n, rng.integers(1, n + 1)]
-  narrow = "float64" if dtype == "float64" else "float32"
-  # ln m2 of a narrow, light pair amplifies rounding by E^2/m2, in every implementation alike.
-  p4 = (heavy_momenta if dtype == "float32" else momenta)(narrow, shape=(3, n))
-  w = jax.tree.map(lambda x: jnp.asarray(x, narrow), weights(kind, widths=widths))
-  hidden = rng.random((3, n)) < 0.2
-  got = run_with_gradients(p4, w, lengths, hidden, kind, dtype, kernel)
-  wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (p4, w))
-  wanted = run_with_gradients(*wide, lengths, hidden, kind, jnp.float64, "xla")
-  assert_close(got, wanted, TOLERANCES[dtype])
+  case, wanted = case_of(dtype, kind, n, widths)
+  assert_close(run_with_gradients(*case, dtype, kernel), wanted, TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("kind, n", [("part", 7), ("lorentz_part", 4)])

@@ -54,7 +54,8 @@ def test_interrupted_in_every_way_it_ends_with_the_same_bits(dataset, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_stop_and_resume_as_one_with_two_devices(dataset, tmp_path):
   schedule = {"steps": 6, "eval_every": 3, "save_every": 4}
-  runs = Runs(tmp_path, dataset, **{f"stage.pretrain.{k}": v for k, v in schedule.items()})
+  schedule = {f"stage.pretrain.{k}": v for k, v in schedule.items()}
+  runs = Runs(tmp_path, dataset, **{"data.lengths": "(24,)"}, **schedule)
   status, log = runs(tmp_path / "one", devices=2)
   assert status == 0, log
 

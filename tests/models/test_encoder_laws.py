@@ -64,7 +64,16 @@ def batch(make_batch):
   return make_batch(lengths=LENGTHS, hide=True)
 
 
-@pytest.fixture(scope="module", params=list(ENCODERS))
+QUICK = "lorentz_part"
+
+
+@pytest.fixture(
+  scope="module",
+  params=[
+    QUICK,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS if name != QUICK),
+  ],
+)
 def model(request, schema, sizes, batch, initialise):
   return Model(request.param, schema, sizes, batch, initialise)
 
