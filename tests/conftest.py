@@ -3,10 +3,6 @@
 import gc
 import os
 
-# Traces are many small objects that live on: a collector that looks through them as often as it
-# usually does takes a tenth of the suite's time.
-gc.set_threshold(200_000, 20, 50)
-
 # Most of the suite's time is compilation. Read when JAX starts, here and in subprocesses. The newer
 # emitters of fused loops take three to four times as long for a gradient as the older ones.
 os.environ.setdefault(
@@ -17,6 +13,10 @@ os.environ.setdefault(
 
 import jax
 import pytest
+
+# Traces are many small objects that live on: a collector that looks through them as often as it
+# usually does takes a tenth of the suite's time.
+gc.set_threshold(200_000, 20, 50)
 
 
 @pytest.fixture
