@@ -14,8 +14,8 @@ os.environ.setdefault(
 import jax
 import pytest
 
-# Traces are many small objects that live on: a collector that looks through them as often as it
-# usually does takes a tenth of the suite's time.
+# Traces are many small objects that live on: a collector that looks through all of them as often as
+# it usually does costs more, the longer a worker runs.
 gc.set_threshold(200_000, 20, 50)
 
 
