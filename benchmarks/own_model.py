@@ -109,14 +109,8 @@ def token_kernels(wanted: bool) -> dict[str, Any]:
 
 def fresh_variables(model: Any, tasks: dict[str, Any], batch: Batch) -> dict[str, Any]:
   """Variables as at the start of a training, made on the CPU, which compiles them sooner."""
-  key = jax.random.key(0)
-
-  @jax.jit
-  def init(key, batch):
-    return model.init(key, {name: task.views(key, batch, True) for name, task in tasks.items()})
-
   with jax.default_device(jax.devices("cpu")[0]):
-    variables = init(key, batch)
+    variables = train.initialise(model, tasks, jax.random.key(0), batch)
   return jax.device_put(jax.device_get(variables), jax.devices()[0])
 
 

@@ -187,16 +187,11 @@ def _iterators(plan: Plan, stage: StagePlan, train_data: JetDataset, valid_data:
 def _fresh(
   model, tasks, key: jax.Array, data: JetDataset, plan: Plan, stage: StagePlan
 ) -> dict[str, Any]:
-  """First variables. Their shapes depend on the schema, not on the events they are made from."""
+  """First variables, on the host."""
   # Of few blocks: with batches this small, the order of a whole data set takes gigabytes.
   few = dataclasses.replace(data, blocks=tuple(blocks[:1] for blocks in data.blocks))
   events = few.loader(plan.data.lanes, lanes=plan.data.lanes)[0][0]
-
-  @jax.jit  # the views too: of what they hold nothing is needed, and nothing is computed
-  def init(key, event):
-    return model.init(key, {name: task.views(key, event, True) for name, task in tasks.items()})
-
-  variables = init(key, jax.tree.map(lambda x: x[:1], events))
+  variables = train.initialise(model, tasks, key, jax.tree.map(lambda x: x[:1], events))
   if stage.balance == "uncertainty":
     variables = train.with_log_variances(variables)
   return jax.device_get(variables)

@@ -36,7 +36,7 @@ from jetfm.train.optim import Optimizer, make_optimizer, schedule
 from jetfm.train.processes import from_first, initialize_distributed, is_first
 from jetfm.train.restore import TrainedModel, build_model, describe_model, load_model
 from jetfm.train.sharding import data_mesh, replicate, shard_batches
-from jetfm.train.state import TrainState, create
+from jetfm.train.state import TrainState, create, initialise
 from jetfm.train.step import global_statistics, make_eval_step, make_train_step, quotients
 from jetfm.train.termination import TerminationFlag
 from jetfm.train.transfer import Report, Rules, TransferError, transfer
@@ -45,6 +45,7 @@ __all__ = [
   # state and steps
   "TrainState",
   "create",
+  "initialise",
   "make_train_step",
   "make_eval_step",
   "global_statistics",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
+from jetfm.models.foundation import FoundationModel
+from jetfm.tasks.base import Task
 from jetfm.train.finetune import trainable
-from jetfm.typing import Array, PyTree
+from jetfm.typing import Array, Batch, PyTree
 
 
 @flax.struct.dataclass
@@ -31,6 +35,22 @@ class TrainState:
   @property
   def variables(self) -> dict[str, PyTree]:
     return {"params": self.params, "constants": self.constants}
+
+
+def initialise(
+  model: FoundationModel, tasks: Mapping[str, Task], key: jax.Array, events: Batch
+) -> dict[str, PyTree]:
+  """The first variables of a model, {'params': ..., 'constants': ...}.
+
+  Their shapes depend on the schema, not on the events. One program makes the tasks' views too: as
+  nothing is needed of what these hold, nothing of it is computed.
+  """
+
+  @jax.jit
+  def init(key, events):
+    return model.init(key, {name: task.views(key, events, True) for name, task in tasks.items()})
+
+  return init(key, events)
 
 
 def create(
