@@ -135,16 +135,21 @@ def _times(call: Any, arguments: list[tuple], seconds: float, most: int = 20_000
 
 
 def _parts(call: Any, arguments: list[tuple], seconds: float) -> dict[str, float]:
-  """Median microseconds of packing, of copy and program until the result is on the device, and of
-  fetching it from there."""
-  packing = _times(call.pack, arguments, seconds / 3)
+  """Median microseconds of packing, of copy and program until the result is on the device, of the
+  same with a program that only adds its input up, and of fetching a result."""
+  packing = _times(call.pack, arguments, seconds / 4)
   packed = [(call.pack(*x),) for x in arguments[:64]]
   program = call.programs[packed[0][0].shape[1]]
-  running = _times(lambda x: jax.block_until_ready(program(x)), packed, seconds / 3)
+  running = _times(lambda x: jax.block_until_ready(program(x)), packed, seconds / 4)
+  shape = jax.ShapeDtypeStruct(packed[0][0].shape, packed[0][0].dtype)
+  total = jax.jit(lambda x: x.sum(axis=(1, 2)), out_shardings=program.output_shardings)
+  sums = total.lower(shape).compile()
+  summing = _times(lambda x: jax.block_until_ready(sums(x)), packed, seconds / 4)
   results = [(jax.block_until_ready(program(x)),) for (x,) in packed * 16]
-  fetching = _times(np.asarray, results, seconds / 3, most=len(results))  # the first time of each
+  fetching = _times(np.asarray, results, seconds / 4, most=len(results))  # the first time of each
   return {
     "pack": round(float(np.median(packing)) * 1e6, 1),
     "copy_and_program": round(float(np.median(running)) * 1e6, 1),
+    "copy_and_sum": round(float(np.median(summing)) * 1e6, 1),
     "fetch": round(float(np.median(fetching)) * 1e6, 1),
   }
