@@ -7,7 +7,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling
@@ -41,7 +40,6 @@ class ClassificationHead(nn.Module):
       self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype, name="pooling"
     )
     x = event_vector(encoded, pooling, deterministic=deterministic)
-    x = MLP((*self.widths, self.classes), self.dropout, self.dtype, name="output")(
-      x, deterministic=deterministic
-    )
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    widths = (*self.widths, self.classes)
+    output = MLP(widths, self.dropout, self.dtype, readout=True, name="output")
+    return output(x, deterministic=deterministic)

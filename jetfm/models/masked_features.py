@@ -49,14 +49,14 @@ class MaskedFeatureHead(nn.Module):
     self.standardise = StandardiseInputs(self.schema)
     self.embed = Embed(self.widths, self.dtype)
     # Components of a mixture that are all equal would stay so: their means differ by the biases.
-    self.output = Dense(self.parameters, dtype=self.dtype, bias_init=normal(0.5))
+    # Its products are in the parameters' type, also of tokens in half precision.
+    self.output = Dense(self.parameters, bias_init=normal(0.5))
 
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> Reconstructed:
     del deterministic
     raw = self.output(self.embed(encoded.tokens))
     if self.is_initializing():
       self._fill()
-    raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
     return Reconstructed(raw, self.standardise.mean.value, self.standardise.std.value)
 
   def _fill(self) -> None:

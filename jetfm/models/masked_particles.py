@@ -42,4 +42,4 @@ class MaskedParticleHead(nn.Module):
       parts = [y.reshape(*x.shape[:2], -1).astype(x.dtype) for y in readable]
       x = jnp.concatenate([x, *parts], axis=-1)
     x = Embed(self.widths, self.dtype, name="embed")(x)
-    return KinematicsOutput(self.physical, self.dtype, name="output")(x)
+    return KinematicsOutput(self.physical, name="output")(x)

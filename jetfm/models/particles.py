@@ -7,7 +7,6 @@ fixed numbers for the logarithms (arXiv:2202.03772) and phi in radians. eta is t
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -60,13 +59,12 @@ class KinematicsOutput(nn.Module):
   """
 
   physical: bool = False
-  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: jax.Array, base: jax.Array | None = None) -> jax.Array:
     # An untrained head is near its base, or near the jet's axis.
-    raw = Dense(5, dtype=self.dtype, kernel_init=lecun_normal(0.01), name="kinematics")(x)
-    raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+    # In the parameters' type, also of tokens in half precision.
+    raw = Dense(5, kernel_init=lecun_normal(0.01), name="kinematics")(x)
     log_pt, eta, cos, sin, log_e = jnp.moveaxis(raw, -1, 0)
     phi = jnp.arctan2(sin, 1 + cos)  # zero weights mean phi = 0, where the angle is defined
     if base is not None:

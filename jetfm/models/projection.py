@@ -7,7 +7,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling
@@ -39,7 +38,7 @@ class ProjectionHead(nn.Module):
       self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype, name="pooling"
     )
     x = event_vector(encoded, pooling, deterministic=deterministic)
-    x = MLP(self.widths, self.dropout, self.dtype, name="output")(x, deterministic=deterministic)
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    output = MLP(self.widths, self.dropout, self.dtype, readout=True, name="output")
+    x = output(x, deterministic=deterministic)
     # The epsilon keeps the gradient finite for a vector of zeros.
     return x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)

@@ -7,7 +7,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling, StandardiseTargets
@@ -39,14 +38,14 @@ class RegressionHead(nn.Module):
   def setup(self) -> None:
     self.target_scale = StandardiseTargets(self.targets)
     self.pooling = Pooling(self.layers, self.heads, self.mlp_ratio, self.dropout, self.dtype)
-    self.output = MLP((*self.widths, len(self.targets)), self.dropout, self.dtype)
+    self.output = MLP((*self.widths, len(self.targets)), self.dropout, self.dtype, readout=True)
 
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
     x = event_vector(encoded, self.pooling, deterministic=deterministic)
     x = self.output(x, deterministic=deterministic)
     if self.is_initializing():
       self.target_scale(x)  # Linen sets up what is called: without this, no constants
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x
 
   def standardise(self, values: jax.Array) -> jax.Array:
     """Targets in physical units (B, T) -> the scale of the predictions."""

@@ -75,8 +75,8 @@ class SuperResolutionHead(nn.Module):
     x = LayerNorm(dtype=self.dtype, name="norm")(x)
     known = standardise_kinematics(p4)
     direction = known * jnp.asarray([0, 1, 1, 0], known.dtype)  # of (pT, eta, phi, E)
-    kinematics = KinematicsOutput(physical=True, dtype=self.dtype, name="output")(x, direction)
-    existence = Dense(1, dtype=self.dtype, name="existence")(x)[..., 0].astype(kinematics.dtype)
+    kinematics = KinematicsOutput(physical=True, name="output")(x, direction)
+    existence = Dense(1, name="existence")(x)[..., 0]
     complete = given.sum(axis=-1, keepdims=True) < self.given
     existence = jnp.where(complete, -_CERTAIN, existence)
     return ParticleCloud(

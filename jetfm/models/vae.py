@@ -84,7 +84,7 @@ class ConditionalVAE(nn.Module):
     if self.condition not in CONDITIONS:
       raise ValueError(f"condition is '{self.condition}', expected one of {CONDITIONS}")
     self.pooling = Pooling(0)
-    self.posterior = MLP((self.width, 2 * self.latent), dtype=self.dtype)
+    self.posterior = MLP((self.width, 2 * self.latent), dtype=self.dtype, readout=True)
     self.prior_to_token = MLP((self.width, self.width), dtype=self.dtype)
     # As large as the token that all slots share: otherwise slots take long to differ.
     self.queries = self.param("queries", normal(1.0), (self.particles, self.width))
@@ -93,8 +93,8 @@ class ConditionalVAE(nn.Module):
       for _ in range(self.layers)
     ]
     self.norm = LayerNorm(dtype=self.dtype)
-    self.output = KinematicsOutput(physical=True, dtype=self.dtype)
-    self.existence = Dense(1, dtype=self.dtype)
+    self.output = KinematicsOutput(physical=True)
+    self.existence = Dense(1)
 
   def __call__(
     self,
@@ -120,7 +120,6 @@ class ConditionalVAE(nn.Module):
     chosen = self._check(embedding if self.condition == "embedding" else condition)
     both = [embedding] if self.condition == "embedding" else [embedding, chosen]
     raw = self.posterior(jnp.concatenate(both, axis=-1))
-    raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
     mean, log_variance = jnp.split(raw, 2, axis=-1)
     return mean, jnp.clip(log_variance, -12, 6), chosen
 
@@ -134,8 +133,7 @@ class ConditionalVAE(nn.Module):
     for block in self.block:
       x = block(x, None, None, deterministic)
     x = self.norm(x)
-    kinematics = self.output(x)
-    return ParticleCloud(kinematics, self.existence(x)[..., 0].astype(kinematics.dtype))
+    return ParticleCloud(self.output(x), self.existence(x)[..., 0])
 
   def sample(self, key: jax.Array, condition: jax.Array) -> ParticleCloud:
     """One jet for each condition (B, C), z drawn from the prior."""

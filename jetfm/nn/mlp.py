@@ -18,17 +18,24 @@ class MLP(nn.Module):
   """Linear layers with GELU between them: widths[:-1] are hidden, the last is linear.
 
   Shapes: (..., F) -> (..., widths[-1]).
+
+  Attributes:
+    readout: the last layer computes in the type of the parameters whatever `dtype` is: rounded to
+      bfloat16, predictions would come in steps of half a percent.
   """
 
   widths: Sequence[int]
   dropout: float = 0.0
   dtype: Any = None
+  readout: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, *, deterministic: bool = True) -> jax.Array:
     for layer, width in enumerate(self.widths):
-      x = Linear(width, self.dtype, name=f"linear_{layer}")(x)
-      if layer < len(self.widths) - 1:
+      last = layer == len(self.widths) - 1
+      dtype = None if last and self.readout else self.dtype
+      x = Linear(width, dtype, name=f"linear_{layer}")(x)
+      if not last:
         x = Dropout(self.dropout)(nn.gelu(x), deterministic=deterministic)
     return x
 

@@ -53,7 +53,8 @@ def describe_model(
 def build_model(description: Mapping[str, Any]) -> tuple[FoundationModel, dict[str, Task], Schema]:
   """The modules that `describe_model` described.
 
-  Heads compute in the encoder's dtype; those of a task without `head_options` as they like.
+  Heads compute in the encoder's dtype but for their last layers; those of a task without
+  `head_options` as they like.
   Raises: ValueError for unknown names and options.
   """
   schema = Schema.from_dict(description["schema"])

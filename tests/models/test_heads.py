@@ -7,8 +7,11 @@ import pytest
 
 from jetfm import lorentz
 from jetfm.models import (
+  ClassificationHead,
   ConditionalVAE,
   Encoded,
+  MaskedFeatureHead,
+  MaskedParticleHead,
   ParticleCloud,
   RegressionHead,
   SuperResolutionHead,
@@ -43,6 +46,31 @@ def test_regression_has_the_scale_of_its_schema(schema, make_batch, initialise):
   np.testing.assert_allclose(
     head.apply(variables, standardised, method="physical"), values, rtol=1e-5
   )
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    lambda schema: ClassificationHead(classes=3, widths=(8,), layers=0, dtype=jnp.bfloat16),
+    lambda schema: RegressionHead(schema.targets, widths=(8,), layers=0, dtype=jnp.bfloat16),
+    lambda schema: MaskedParticleHead(widths=(8,), dtype=jnp.bfloat16),
+    lambda schema: MaskedFeatureHead(schema, parameters=3, widths=(8,), dtype=jnp.bfloat16),
+    lambda schema: SuperResolutionHead(particles=8, given=6, layers=0, dtype=jnp.bfloat16),
+    lambda schema: ConditionalVAE(SLOTS, 3, width=8, layers=0, dtype=jnp.bfloat16),
+  ],
+  ids=["classification", "regression", "masked_particles", "masked_features", "cloud", "vae"],
+)
+def test_predictions_of_half_precision_heads_are_not_rounded(schema, make_batch, initialise, make):
+  """In steps of half a percent, two jets could not be told apart at a threshold."""
+  head, x = make(schema), encoded(make_batch())
+  x = x.replace(tokens=x.tokens.astype(jnp.bfloat16))
+  made = jax.jit(head.apply)(initialise(head, x), x)
+  for leaf in jax.tree.leaves(made):
+    assert leaf.dtype == jnp.float32
+  if isinstance(head, MaskedFeatureHead):
+    made = made.raw  # beside the numbers of its standardisation
+  for leaf in jax.tree.leaves(made):
+    assert (leaf != leaf.astype(jnp.bfloat16)).any()
 
 
 def test_kinematics_go_there_and_back(x64, make_batch):
