@@ -121,11 +121,11 @@ class Checkpoints:
     arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     arguments["description"] = ocp.args.JsonSave(document)
     try:
-      for abandoned in self._steps():
-        if abandoned >= step:
-          self._manager.delete(abandoned)
+      _set_aside(self.folder, step)
+      self._manager.reload()
       self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
       self._manager.wait_until_finished()
+      _settle(self.folder)
     except Exception as error:  # Orbax and TensorStore raise OSError, ValueError, RuntimeError
       self._after_failure()
       before = _complete_steps(self.folder)
@@ -179,6 +179,7 @@ class Checkpoints:
   @functools.cached_property
   def _manager(self) -> ocp.CheckpointManager:
     _remove_unfinished(self.folder)
+    _settle(self.folder)
     self.folder.mkdir(parents=True, exist_ok=True)
     # Saves are waited for anyway; without threads of its own a failed save is raised here.
     options = ocp.CheckpointManagerOptions(
@@ -208,6 +209,7 @@ class Checkpoints:
         quiet_since = time.monotonic()
       time.sleep(0.02)
     with contextlib.suppress(Exception):
+      _settle(self.folder)
       self._manager.reload()
 
 
@@ -270,6 +272,24 @@ def _remove_unfinished(folder: pathlib.Path) -> bool:
   for path in left:
     shutil.rmtree(path, ignore_errors=True)
   return bool(left)
+
+
+def _set_aside(folder: pathlib.Path, step: int) -> None:
+  """Takes checkpoints of that or a later step out of the way of a new one, until it is whole."""
+  for old in _complete_steps(folder):
+    if old >= step:
+      (folder / str(old)).rename(folder / f"replaced-{old}-by-{step}")
+
+
+def _settle(folder: pathlib.Path) -> None:
+  """Removes what was set aside for a checkpoint that is whole, and brings back the rest."""
+  whole = _complete_steps(folder)
+  for path in folder.glob("replaced-*-by-*"):
+    _, old, _, new = path.name.split("-")
+    if int(new) in whole:
+      shutil.rmtree(path)
+    else:
+      path.rename(folder / old)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:

@@ -158,7 +158,8 @@ def test_digest_catches_what_orbax_does_not(trained, tmp_path):
     load(tmp_path / "best")
 
 
-def test_full_disk_is_a_clear_error_and_leaves_the_older_checkpoint(trained, tmp_path):
+@pytest.mark.parametrize("step", [4, 2, 1], ids=["later", "same", "earlier"])
+def test_full_disk_is_a_clear_error_and_leaves_the_older_checkpoint(trained, tmp_path, step):
   """A limit on the size of files stands for the full disk: the system refuses to write."""
   checkpoints = Checkpoints(tmp_path / "last", MODEL)
   checkpoints.save(trained, {"n": 1})
@@ -166,14 +167,33 @@ def test_full_disk_is_a_clear_error_and_leaves_the_older_checkpoint(trained, tmp
   handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
   try:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    with pytest.raises(CheckpointError, match=r"step 4 .* the checkpoint of step 2 is intact"):
-      checkpoints.save(at(trained, 4), {"n": 2})
+    words = rf"step {step} .* the checkpoint of step 2 is intact"
+    with pytest.raises(CheckpointError, match=words):
+      checkpoints.save(at(trained, step), {"n": 2})
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     signal.signal(signal.SIGXFSZ, handler)
   state, _ = Checkpoints(tmp_path / "last", MODEL).restore(fresh())
   assert_same_bits(state, trained)
   assert [p.name for p in (tmp_path / "last").iterdir()] == ["2"]  # nothing takes up space
+
+
+@pytest.mark.parametrize("step", [2, 1], ids=["same", "earlier"])
+def test_ended_while_replacing_a_checkpoint_it_is_still_there(trained, tmp_path, monkeypatch, step):
+  checkpoints = Checkpoints(tmp_path / "best", MODEL, keep=1)
+  checkpoints.save(trained, {"n": 1})
+
+  def ended(*_, **__):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr("orbax.checkpoint.JsonCheckpointHandler.async_save", ended)
+    checkpoints.save(at(trained, step), {"n": 2})
+  checkpoints = Checkpoints(tmp_path / "best", MODEL, keep=1)
+  assert checkpoints.steps() == [2]
+  assert load(tmp_path / "best").progress["n"] == 1
+  checkpoints.save(at(trained, step), {"n": 3})
+  assert [p.name for p in (tmp_path / "best").iterdir()] == [str(step)]
 
 
 ON_A_FULL_DISK = """
