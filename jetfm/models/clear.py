@@ -9,9 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jetfm.models.encoder import Encoded, Encoder, encoded, enter
-from jetfm.models.event_counts import EVENT_COUNTS, event_counts
+from jetfm.models.encoder import Encoded, Encoder, check_option, encoded, enter
+from jetfm.models.event_counts import EVENT_COUNTS, check_counts, event_counts
 from jetfm.nn import CrossAttentionBlock, GroupEmbed, LayerNorm, StandardiseInputs
+from jetfm.nn.groups import COMBINATIONS
 from jetfm.nn.initializers import truncated_normal
 from jetfm.typing import Batch
 
@@ -46,6 +47,11 @@ class Clear(Encoder):
   combine: str = "concatenate"
   conditions: Sequence[str] = tuple(EVENT_COUNTS)
   class_depth: int = 2
+
+  def __post_init__(self) -> None:
+    check_option("combine", self.combine, COMBINATIONS)
+    check_counts(self.conditions, self.schema)
+    super().__post_init__()
 
   @nn.compact
   def __call__(self, batch: Batch, *, deterministic: bool = True) -> Encoded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,10 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from jetfm import lorentz
+from jetfm.kernels import PAIR_KINDS
+from jetfm.kernels.activations import ACTIVATIONS
 from jetfm.nn import AttentionBlock, LayerNorm, PairBias, Pooling
+from jetfm.nn.attention import check_heads
 from jetfm.nn.initializers import normal
 from jetfm.schema import Schema
 from jetfm.typing import Batch
+
+FRAMES = ("jet", "lab")
 
 
 @flax.struct.dataclass
@@ -66,16 +71,13 @@ def enter(batch: Batch, frame: str) -> Visible:
 
   frame 'jet': the common frame of `jetfm.lorentz.to_jet_frame`, of the visible particles' sum;
   'lab': momenta as they are.
-  Raises: ValueError for another frame, or hidden groups: what they leave visible is for an encoder
-    that knows of them.
+  Raises: ValueError for hidden groups: what they leave visible is for an encoder that knows them.
   """
   if batch.hidden_groups is not None:
     raise ValueError(
       "the batch hides single detector groups, and this encoder has no place for that: use "
       "encoder.kind 'clear', or a task with group_ratio 0"
     )
-  if frame not in ("jet", "lab"):
-    raise ValueError(f"frame is '{frame}', expected 'jet' or 'lab'")
   hidden = rank = None
   mask = seen = jnp.asarray(batch.mask)
   if batch.hidden_rank is not None:
@@ -101,8 +103,16 @@ def enter(batch: Batch, frame: str) -> Visible:
   )
 
 
+def check_option(name: str, value: str | None, known: Collection[str | None]) -> None:
+  """Raises: ValueError for an option whose value is not one of the known ones."""
+  if value not in known:
+    raise ValueError(f"{name} is {value!r}, expected one of {list(known)}")
+
+
 class Encoder(nn.Module):
   """Options and trunk of every jet encoder.
+
+  Raises: ValueError, when it is made, for options that it does not know or that do not fit.
 
   Attributes:
     schema: of the data; its standardisation numbers go to the collection `constants`.
@@ -139,6 +149,13 @@ class Encoder(nn.Module):
   remat: bool = False
   implementation: str | None = None
   token_implementation: str | None = "xla"
+
+  def __post_init__(self) -> None:
+    check_option("frame", self.frame, FRAMES)
+    check_option("pair", self.pair, (*PAIR_KINDS, None))
+    check_option("pair_activation", self.pair_activation, ACTIVATIONS)
+    check_heads(self.width, self.heads)
+    super().__post_init__()
 
   def transform(
     self,

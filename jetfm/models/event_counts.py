@@ -36,6 +36,7 @@ def event_counts(
   Shapes: measured (B, N, G), mask (B, N) -> (B, len(names)) float32; padding does not count.
   Raises: ValueError for an unknown name, or a feature that the schema lacks.
   """
+  check_counts(names, schema)
   group_of = {f.name: schema.groups.index(f.group) for f in schema.features}
 
   def has(feature: str) -> jax.Array:
@@ -43,13 +44,19 @@ def event_counts(
 
   counts = []
   for name in names:
+    _, select = EVENT_COUNTS[name]
+    counts.append((select(has) & mask).sum(axis=-1))
+  return jnp.log1p(jnp.stack(counts, axis=-1).astype(jnp.float32))
+
+
+def check_counts(names: Sequence[str], schema: Schema) -> None:
+  """Raises: ValueError for an unknown name, or a feature that the schema lacks."""
+  there = {f.name for f in schema.features}
+  for name in names:
     if name not in EVENT_COUNTS:
       raise ValueError(f"no event count '{name}'; there are {list(EVENT_COUNTS)}")
-    needed, select = EVENT_COUNTS[name]
-    if missing := [feature for feature in needed if feature not in group_of]:
+    if missing := [feature for feature in EVENT_COUNTS[name][0] if feature not in there]:
       raise ValueError(
         f"the event count '{name}' needs {missing}, which schema '{schema.name}' does not have: "
         "leave it out of the encoder's conditions, as in conditions=()"
       )
-    counts.append((select(has) & mask).sum(axis=-1))
-  return jnp.log1p(jnp.stack(counts, axis=-1).astype(jnp.float32))

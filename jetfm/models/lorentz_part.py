@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm import lorentz
-from jetfm.models.encoder import Encoded, Encoder, Visible, encoded, enter
+from jetfm.models.encoder import Encoded, Encoder, Visible, check_option, encoded, enter
 from jetfm.nn import (
   Embed,
   EquiLinear,
@@ -63,6 +63,12 @@ class LorentzParT(Encoder):
   subgroup: bool = True
   momentum_scale: float = 10.0
 
+  def __post_init__(self) -> None:
+    check_option("scalars", self.scalars, ("schema", "invariant"))
+    check_option("mv_out", self.mv_out, ("equivariant", "projected", None))
+    reference_vectors(self.references)  # raises for unknown ones
+    super().__post_init__()
+
   @nn.compact
   def __call__(
     self,
@@ -106,8 +112,6 @@ class LorentzParT(Encoder):
       return StandardiseInputs(self.schema, name="standardise")(
         visible.lab, visible.features, visible.present, visible.seen
       )
-    if self.scalars != "invariant":
-      raise ValueError(f"scalars is '{self.scalars}', expected 'schema' or 'invariant'")
     # Products of the particle with itself, its jet and the references, and of the jet with those.
     jet = p4.sum(axis=-2, keepdims=True)  # (B, 1, 4)
     others = jnp.concatenate([jet, references], axis=-2)  # (B, R+1, 4)
@@ -132,7 +136,7 @@ class LorentzParT(Encoder):
     if self.mv_out == "projected":
       projected = weights(16 * self.mv_channels, "projection")
       y, _ = layer(projected.reshape(*tokens.shape[:2], self.mv_channels, 16))
-    elif self.mv_out == "equivariant":
+    else:
       own, references = inputs[..., :1, :], inputs[..., 1:, :]
       sums = jnp.einsum(
         "bnc,bnx->bcx", weights(self.pooled, "pool_weights"), own[..., 0, :], precision="highest"
@@ -140,8 +144,6 @@ class LorentzParT(Encoder):
       vectors = jnp.concatenate([own, _per_particle(sums, own[..., 0, :]), references], axis=-2)
       mixing = weights(vectors.shape[-2], "vector_weights")
       y, _ = layer(lorentz.embed_vector(mixing[..., None] * vectors))
-    else:
-      raise ValueError(f"mv_out is '{self.mv_out}', expected 'equivariant', 'projected' or None")
     return jnp.where(visible.mask[..., None, None], y, 0)
 
 

@@ -84,11 +84,16 @@ def _by_kernel(block: Any, x: jax.Array, condition: jax.Array | None) -> bool:
   return has_kernels(block.token_implementation, x.shape[-1], x.dtype)
 
 
+def check_heads(width: int, heads: int) -> None:
+  """Raises: ValueError if the width is not a multiple of the heads."""
+  if heads < 1 or width % heads:
+    raise ValueError(f"width {width} cannot be split into {heads} heads: choose a divisor")
+
+
 def split_heads(y: jax.Array, heads: int) -> jax.Array:
   """(..., D) -> (..., H, D/H). Raises: ValueError if D is not a multiple of the heads."""
   width = y.shape[-1]
-  if width % heads:
-    raise ValueError(f"width {width} cannot be split into {heads} heads: choose a divisor")
+  check_heads(width, heads)
   return y.reshape(*y.shape[:-1], heads, width // heads)
 
 

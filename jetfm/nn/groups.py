@@ -16,6 +16,7 @@ from jetfm.nn.mlp import MLP
 from jetfm.nn.norms import LayerNorm
 from jetfm.schema import Schema
 
+COMBINATIONS = ("concatenate", "sum")
 TOKEN_SCALE = 4.0
 """Standard deviation of a new token's numbers.
 
@@ -57,8 +58,8 @@ class GroupEmbed(nn.Module):
 
   @nn.compact
   def __call__(self, columns: jax.Array, measured: jax.Array, hidden: jax.Array) -> jax.Array:
-    if self.combine not in ("concatenate", "sum"):
-      raise ValueError(f"combine is '{self.combine}', expected 'concatenate' or 'sum'")
+    if self.combine not in COMBINATIONS:
+      raise ValueError(f"combine is '{self.combine}', expected one of {COMBINATIONS}")
     width, embedded = self.widths[-1], []
     for index, group in enumerate(self.schema.groups):
       here = measured[..., index, None] & ~hidden[..., index, None]

@@ -180,6 +180,10 @@ def test_a_schema_without_the_features_says_so(batch):
     event_counts(("neutral_without_moments",), smaller, batch.present, batch.mask)
   with pytest.raises(ValueError, match="no event count 'hits'"):
     event_counts(("hits",), schema, batch.present, batch.mask)
+  with pytest.raises(ValueError, match="needs \\['emc_secmom'\\]"):
+    Clear(smaller)
+  with pytest.raises(ValueError, match=r"expected one of .*'sum'"):
+    Clear(schema, combine="product")
 
 
 def edges():

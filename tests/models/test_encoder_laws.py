@@ -261,16 +261,19 @@ def test_paths_of_parameters_and_constants(name, schema, sizes, batch):
 def test_wrong_options_say_what_was_expected(schema, sizes, make_batch):
   batch = make_batch()
   for option, value, words in (
-    ("frame", "rest", "'jet' or 'lab'"),
-    ("scalars", "all", "'schema' or 'invariant'"),
-    ("mv_out", "dense", "'equivariant', 'projected' or None"),
-    ("pair", "parts", "no pair features 'parts'"),
+    ("frame", "rest", "'jet', 'lab'"),
+    ("scalars", "all", "'schema', 'invariant'"),
+    ("mv_out", "dense", "'equivariant', 'projected', None"),
+    ("pair", "parts", "'parts', expected one of .*'part'.* None"),
+    ("pair_activation", "tanh", "'gelu', 'relu'"),
+    ("heads", 3, "cannot be split into 3 heads"),
     ("references", ("bean",), "no reference 'bean'"),
-    ("implementation", "tpux", "no implementation 'tpux'"),
   ):
-    encoder = LorentzParT(schema, **{**sizes, option: value})
     with pytest.raises(ValueError, match=words):
-      jax.eval_shape(encoder.init, jax.random.key(0), batch)
+      LorentzParT(schema, **{**sizes, option: value})
+  encoder = LorentzParT(schema, **sizes, implementation="tpux")
+  with pytest.raises(ValueError, match="no implementation 'tpux'"):
+    jax.eval_shape(encoder.init, jax.random.key(0), batch)
   encoder = LorentzParT(schema, **sizes)
   variables = jax.eval_shape(encoder.init, jax.random.key(0), batch)
   with pytest.raises(ValueError, match=r"expected \(\.\.\., 2, 4\)"):
