@@ -181,6 +181,7 @@ def _stage(
       "init_from": init_from,
       "rename": rename,
       "fresh": fresh,
+      "differing": (),
       "augment": augment,
       "steps": steps,
       "accumulate": 1,

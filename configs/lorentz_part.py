@@ -4,9 +4,10 @@
       --config.data.directory=datasets/jets
 
 Variants: `base` is the published size (D 128, H 8, L 8, about 2.1 M parameters); `tiny` runs in
-minutes on a laptop. A run is a list of stages; each has its folder in the workdir, with the
-checkpoints `last` (for resuming) and `best` (for use), metrics.jsonl and TensorBoard files. The
-same command goes on with a run that was interrupted. One stage alone, from another run's encoder:
+minutes on a laptop; `part` and `tiny_part` are the same without the equivariant layers. A run is a
+list of stages; each has its folder in the workdir, with the checkpoints `last` (for resuming) and
+`best` (for use), metrics.jsonl and TensorBoard files. The same command goes on with a run that was
+interrupted. One stage alone, from another run's encoder:
 
   python -m launch.train --config=configs/lorentz_part.py:base --workdir=runs/tag \\
       --config.data.directory=datasets/jets --config.stages=classify \\
@@ -26,30 +27,30 @@ data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. 
               eval_events: at most so many events of training and of validation, 0 for all. lanes:
               streams that a batch joins, a multiple of the number of processes. workers: processes
               that read ahead (0: threads only).
-encoder       kind: lorentz_part or part; the rest are attributes of its class. On GPUs and TPUs
-              take dtype=bfloat16, for which the kernels are made; each of data.lengths adds about a
-              minute of compilation there.
+encoder       kind: lorentz_part, in two variants part; the rest are attributes of its class. On
+              GPUs and TPUs take dtype=bfloat16, for which the kernels are made; each of the lengths
+              adds about a minute of compilation there.
 stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
               Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
               partial (last `last_blocks` blocks and what follows), differential (learning rates
               fall by `rate_decay` per block), class_attention. balance of several tasks: fixed,
               uncertainty or gradient_norm (jetfm/train/balance.py). init_from: a stage of this run,
-              a folder of checkpoints, or '' for a fresh start; rename and fresh: its rules
-              (jetfm/train). augment: rotate_phi, flip_eta. accumulate: global batches per step.
-              remat: keep only one length group's activations in memory. patience: evaluations
-              without improvement of `monitor` before the stage ends, 0 for never; monitor_mode:
-              min or max.
+              a folder of checkpoints, or '' for a fresh start; rename, fresh and differing: its
+              rules (jetfm/train/transfer.py). augment: rotate_phi, flip_eta. accumulate: global
+              batches per step. remat: keep only one length group's activations in memory. patience:
+              evaluations without improvement of `monitor` before the stage ends, 0 for never;
+              monitor_mode: min or max.
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("base", "tiny")
+VARIANTS = ("base", "tiny", "part", "tiny_part")
 
 
 def get_config(variant="base"):
   if variant not in VARIANTS:
     raise ValueError(f"no variant '{variant}'; there are {', '.join(VARIANTS)}")
-  tiny = variant == "tiny"
+  tiny, equivariant = variant.startswith("tiny"), not variant.endswith("part")
   config = ConfigDict()
   config.workdir = ""
   config.seed = 0
@@ -70,7 +71,7 @@ def get_config(variant="base"):
   )
   config.encoder = ConfigDict(
     {
-      "kind": "lorentz_part",
+      "kind": "lorentz_part" if equivariant else "part",
       "width": 32 if tiny else 128,
       "depth": 2 if tiny else 8,
       "heads": 4 if tiny else 8,
@@ -80,8 +81,7 @@ def get_config(variant="base"):
       "pair_norm": True,
       "frame": "jet",
       "pair": "part",
-      "scalars": "schema",
-      "mv_out": "equivariant",
+      **({"scalars": "schema", "mv_out": "equivariant"} if equivariant else {}),
       "dropout": 0.0 if tiny else 0.1,
       "dtype": "float32",
       "remat": False,
@@ -169,6 +169,7 @@ def _stage(
       "init_from": "" if pretrain else "pretrain",
       "rename": (("(encoder/.*)", r"\1"), ("heads/.*", "")),
       "fresh": ("heads/.*",),
+      "differing": (),
       "augment": augment,
       "steps": steps,
       "accumulate": 1,

@@ -125,8 +125,8 @@ def exit_with(command: Callable[[], int | None], own_process: bool = False) -> N
 def load_config(argv: Sequence[str], default_config: str) -> ConfigDict:
   """`--config=FILE[:VARIANT] --config.KEY=VALUE ...` -> the config with the overrides applied.
 
-  A key that holds a tuple of words also takes them separated by commas. `--workdir=FOLDER` is short
-  for `--config.workdir=FOLDER`.
+  A key that holds a tuple also takes its words or numbers separated by commas, and one that holds a
+  word takes None. `--workdir=FOLDER` is short for `--config.workdir=FOLDER`.
   Raises: UserError for a missing file, an unknown key or variant, or a value of the wrong type.
   """
   path = _config_path(argv, default_config)
@@ -134,6 +134,8 @@ def load_config(argv: Sequence[str], default_config: str) -> ConfigDict:
   values = flags.FlagValues()
   try:
     arguments = [argv[0], *(_checked(arg, defaults) for arg in argv[1:])]
+    nothing = [key for key in map(_key_set_to_none, arguments[1:]) if _holds(defaults, key, str)]
+    arguments = [arg for arg in arguments if _key_set_to_none(arg) not in nothing]
     holder = config_flags.DEFINE_config_file("config", path, flag_values=values, sys_argv=arguments)
     rest = values(arguments)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
@@ -143,7 +145,10 @@ def load_config(argv: Sequence[str], default_config: str) -> ConfigDict:
   # Grain's workers and absl's logging expect parsed flags outside absl.app.run.
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
-  return holder.value
+  config = holder.value
+  with config.ignore_type():
+    config.update_from_flattened_dict(dict.fromkeys(nothing))
+  return config
 
 
 def load_file(path: str) -> ConfigDict:
@@ -227,11 +232,30 @@ def _checked(arg: str, defaults: ConfigDict) -> str:
   if not any(name == stem or name.startswith(f"{stem}.") for name in known):
     raise UserError(_unknown_key(key, known))
   words = match[2]
-  if words is not None and stem == key and isinstance(_get(defaults, key), tuple):
+  if words is not None and _holds(defaults, key, tuple):
     if not words.startswith(("(", "[")):
-      words = repr(tuple(filter(None, words.split(","))))
+      words = repr(_elements(key, words.split(","), _get(defaults, key)))
     return f"--config.{key}={words}"
   return arg
+
+
+def _elements(key: str, words: Sequence[str], default: tuple) -> tuple:
+  """The words, as numbers where the default holds numbers."""
+  kinds = {type(x) for x in default}
+  number = int if kinds == {int} else float if kinds and kinds <= {int, float} else str
+  try:
+    return tuple(number(word) for word in words if word)
+  except ValueError:
+    raise UserError(f"config.{key} is '{','.join(words)}', expected numbers as {default}") from None
+
+
+def _key_set_to_none(arg: str) -> str:
+  match = re.match(r"--?config\.([\w.]+)=None$", arg)
+  return match[1] if match else ""
+
+
+def _holds(config: ConfigDict, key: str, kind: type) -> bool:
+  return key in _flat_keys(config) and isinstance(_get(config, key), kind)
 
 
 def _one_line(error: BaseException) -> str:

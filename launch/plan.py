@@ -114,7 +114,7 @@ def _read_stage(name: str, stage: Any, max_nonfinite: int, common: dict[str, Any
     rate_decay=stage.rate_decay,
     balance=stage.balance,
     init_from=stage.init_from,
-    rules=Rules(tuple(map(tuple, stage.rename)), tuple(stage.fresh)),
+    rules=Rules(tuple(map(tuple, stage.rename)), tuple(stage.fresh), tuple(stage.differing)),
     augment=tuple(stage.augment),
     remat=stage.remat,
     schedule=Schedule(

@@ -40,6 +40,7 @@ from launch import cli
 from launch.plan import Plan, StagePlan, read_plan
 
 DEFAULT_CONFIG = "configs/lorentz_part.py"
+USER_MISTAKES = (DataError, train.TransferError, train.UncoveredParameter, train.UnknownResult)
 EXIT_NONFINITE, EXIT_CANNOT_SAVE, EXIT_TERMINATED = 70, 74, 75
 
 
@@ -63,8 +64,8 @@ def main(config: Any) -> int:
       )
       for stage in plan.stages:
         run_stage(plan, stage, train_data, valid_data, asked_to_stop)
-  except (DataError, train.TransferError, train.UncoveredParameter, KeyError) as error:
-    raise cli.UserError(str(error).strip('"')) from None
+  except USER_MISTAKES as error:
+    raise cli.UserError(str(error)) from None
   except (train.CannotSave, OSError) as error:
     return _fail(error, EXIT_CANNOT_SAVE)
   except train.CheckpointError as error:
@@ -125,6 +126,7 @@ def run_stage(
     early = early.resumed(progress["early_stopping"])
     _say(f"{stage.name}: resumed at step {int(state.step)} from {last.folder}")
   elif source is not None:
+    train.check_same_encoder(source.description["model"], description, stage.rules)
     variables, report = train.transfer(source.variables, variables, stage.rules)
     state = train.replicate(train.create(variables, optimizer, labels, key), mesh)
     _say(f"{stage.name}: starts from {source.folder}\n{report}")
@@ -139,25 +141,19 @@ def run_stage(
     "rate": rate,
     "balance": stage.balance,
   }
-  train.run_stage(
-    train.Stage(
-      name=stage.name,
-      schedule=stage.schedule,
-      train_step=train.make_train_step(
-        model, weighted, optimizer, labels, accumulate=stage.schedule.accumulate, **options
-      ),
-      eval_step=train.make_eval_step(model, weighted, mesh=mesh),
-      batches=batches,
-      validation=validation,
-      mesh=mesh,
+  work = train.Stage(
+    name=stage.name,
+    schedule=stage.schedule,
+    train_step=train.make_train_step(
+      model, weighted, optimizer, labels, accumulate=stage.schedule.accumulate, **options
     ),
-    state,
-    early,
-    last,
-    best,
-    folder,
-    asked_to_stop,
+    eval_step=train.make_eval_step(model, weighted, mesh=mesh),
+    batches=batches,
+    validation=validation,
+    mesh=mesh,
   )
+  train.check_monitor(work, state, stage.monitor)
+  train.run_stage(work, state, early, last, best, folder, asked_to_stop)
   last.close()
   best.close()
 
@@ -207,10 +203,14 @@ def _source(plan: Plan, stage: StagePlan) -> pathlib.Path:
 
 
 def _claim(folder: pathlib.Path, settings: dict[str, Any]) -> None:
-  """A stage's folder belongs to one configuration, which is written there."""
+  """A stage's folder belongs to one configuration, which is written there.
+
+  Until there is a checkpoint it belongs to the newest one: a mistake can be mended.
+  """
   path = folder / "config.json"
   text = json.dumps(settings, indent=2, sort_keys=True)
-  if path.exists():
+  checkpoints = any(found.is_dir() for found in folder.glob("*/*"))
+  if path.exists() and checkpoints:
     if lines := train.differences(json.loads(path.read_text()), json.loads(text)):
       raise cli.UserError(
         f"{folder} belongs to another config: {'; '.join(lines[:5])}. Use another --workdir, or "

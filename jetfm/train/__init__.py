@@ -29,6 +29,8 @@ from jetfm.train.loop import (
   Schedule,
   Stage,
   Terminated,
+  UnknownResult,
+  check_monitor,
   evaluate,
   run_stage,
 )
@@ -39,7 +41,7 @@ from jetfm.train.sharding import data_mesh, replicate, shard_batches
 from jetfm.train.state import TrainState, create, initialise
 from jetfm.train.step import global_statistics, make_eval_step, make_train_step, quotients
 from jetfm.train.termination import TerminationFlag
-from jetfm.train.transfer import Report, Rules, TransferError, transfer
+from jetfm.train.transfer import Report, Rules, TransferError, check_same_encoder, transfer
 
 __all__ = [
   # state and steps
@@ -79,6 +81,7 @@ __all__ = [
   "Rules",
   "Report",
   "transfer",
+  "check_same_encoder",
   "TransferError",
   # loop
   "Stage",
@@ -86,8 +89,10 @@ __all__ = [
   "EarlyStopping",
   "run_stage",
   "evaluate",
+  "check_monitor",
   "TerminationFlag",
   "Terminated",
+  "UnknownResult",
   "NonFiniteLoss",
   # devices and processes
   "data_mesh",

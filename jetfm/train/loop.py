@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -26,6 +27,10 @@ Groups = tuple[Batch, ...]
 
 class NonFiniteLoss(Exception):
   """Too many successive steps without a finite loss and gradient."""
+
+
+class UnknownResult(Exception):
+  """The result that decides which checkpoint is best is none of the validation's."""
 
 
 class Terminated(Exception):
@@ -95,14 +100,14 @@ def run_stage(
     Terminated when asked to stop, once the state is saved.
     NonFiniteLoss after `max_nonfinite` successive bad steps; nothing is saved then.
     CannotSave when the disk is full.
-    KeyError when the monitored result does not exist.
+    UnknownResult at the first evaluation, for one that `check_monitor` would have refused.
   """
   schedule, step = stage.schedule, int(state.step)
   writers = Writers(folder, stage.name, step, is_first())
   batches = stage.batches(step * schedule.accumulate)
   pending: list[dict[str, Array]] = []
   shown: dict[str, float] = {}
-  saved = step
+  saved = (step, early.evaluated)
 
   def flush() -> None:
     if pending:
@@ -120,11 +125,13 @@ def run_stage(
           early = _judge(stage, state, step, results, early, best, writers)
       stopping = asked_to_stop()
       ended = early.stopped or step >= schedule.steps
-      if step > saved and (stopping or ended or schedule.due(schedule.save_every, step)):
+      due = step > saved[0] and (stopping or schedule.due(schedule.save_every, step))
+      # At the end also an evaluation of what is saved already: else it came at every start.
+      if due or (ended and saved != (step, early.evaluated)):
         flush()
         finished = ended and early.evaluated == step
         last.save(state, {"early_stopping": early.to_dict(), "finished": finished})
-        saved = step
+        saved = (step, early.evaluated)
       if stopping and not (ended and early.evaluated == step):
         raise Terminated(f"stage '{stage.name}' was asked to stop at step {step}; it is saved")
       if ended:
@@ -184,8 +191,7 @@ def _judge(
   writers: Writers,
 ) -> EarlyStopping:
   writers.write(step, "valid", results)
-  if early.monitor not in results:
-    raise KeyError(f"no validation result '{early.monitor}'; there are {sorted(results)}")
+  _check_result(early.monitor, results)
   value = results[early.monitor]
   early, improved = early.update(step, value)
   note = " (best)" if improved else ""
@@ -193,6 +199,28 @@ def _judge(
   if improved:
     best.save(state, {"early_stopping": early.to_dict(), "results": results})
   return early
+
+
+def check_monitor(stage: Stage, state: TrainState, monitor: str) -> None:
+  """Whether the validation has the monitored result, before hours of training.
+
+  Traces the evaluation of one batch, which then need not be traced again.
+  Raises: UnknownResult, with the nearest name.
+  """
+  validation = iter(stage.validation())
+  groups = shard_batches(next(validation), stage.mesh)
+  if hasattr(validation, "close"):
+    validation.close()
+  key = named_key(state.key, "evaluation")
+  _check_result(monitor, jax.eval_shape(stage.eval_step, state.variables, groups, key, np.int32(0)))
+
+
+def _check_result(monitor: str, results: Mapping[str, Any]) -> None:
+  if monitor not in results:
+    near = difflib.get_close_matches(monitor, list(results), n=1, cutoff=0)
+    raise UnknownResult(
+      f"no validation result '{monitor}'; the nearest is '{''.join(near)}' of {sorted(results)}"
+    )
 
 
 def _next_groups(batches: Iterator[Groups], accumulate: int) -> Groups:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
+from jetfm.models.encoders import make_encoder
+from jetfm.schema import Schema
+from jetfm.train.checkpoint import differences
 from jetfm.train.finetune import path_name
 from jetfm.typing import PyTree
+
+HOW_TO_COMPUTE = ("dropout", "dtype", "remat", "implementation", "token_implementation")
 
 
 class TransferError(Exception):
@@ -28,10 +34,13 @@ class Rules:
     rename: ordered (source regex, target); the first that matches the whole path decides, the
       target may use \\1. An empty target leaves the array out on purpose.
     fresh: regexes of paths of the new model that start untrained on purpose.
+    differing: options of the encoder, 'features' or 'transforms', that are others than the
+      checkpoint's on purpose.
   """
 
   rename: Sequence[tuple[str, str]] = ((r"(encoder/.*)", r"\1"), (r"heads/.*", ""))
   fresh: Sequence[str] = (r"heads/.*",)
+  differing: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +119,43 @@ def transfer(
     sum(int(np.size(v)) for v in values.values()),
   )
   return jax.tree_util.tree_map_with_path(pick, target), report
+
+
+def check_same_encoder(
+  source: Mapping[str, Any], target: Mapping[str, Any], rules: Rules | None = None
+) -> None:
+  """Arrays that fit may still belong to an encoder that computes something else with them.
+
+  Args:
+    source, target: two models as `describe_model` describes them.
+  Raises: TransferError that names the options, or input features, in which they differ and no rule
+    excuses it. What only says how to compute may differ, as may constants of z-scores: they move.
+  """
+  there, here = _options(source), _options(target)
+  excused = (*HOW_TO_COMPUTE, *(() if rules is None else rules.differing))
+  lines = [
+    line for name in {**there, **here} if name not in excused
+    for line in differences(there.get(name), here.get(name), name)
+  ]  # fmt: skip
+  if lines:
+    raise TransferError(
+      f"init_from does not fit: its encoder computes something else: {'; '.join(lines[:5])}. Take "
+      "the options that it was trained with, or name those that differ on purpose in 'differing'"
+    )
+
+
+def _options(description: Mapping[str, Any]) -> dict[str, Any]:
+  """Every option of a model's encoder, those at their defaults too, and its input features."""
+  schema = Schema.from_dict(description["schema"])
+  encoder = make_encoder(schema=schema, **description["encoder"])
+  names = [f.name for f in dataclasses.fields(encoder) if f.init]
+  options = {name: getattr(encoder, name) for name in names if name not in ("schema", "parent")}
+  transforms = {
+    f.name: [f.group, *([t.kind, *t.args] for t in f.transforms)] for f in schema.features
+  }
+  # The names beside them for their order.
+  inputs = {"features": list(transforms), "transforms": transforms}
+  return {"kind": description["encoder"]["kind"]} | options | inputs
 
 
 def _flat(variables: dict[str, PyTree]) -> dict[tuple[str, str], np.ndarray]:

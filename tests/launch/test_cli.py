@@ -22,6 +22,8 @@ def get_config(variant="small"):
   config.seed = 1 if variant == "small" else 2
   config.out = ""
   config.classes = ("a", "b")
+  config.edges = (16, 32)
+  config.fractions = (0.5, 0.5)
   config.optimizer = ConfigDict({"rate": 0.1, "clip": None})
   return config
 '''
@@ -54,13 +56,23 @@ def test_overrides_reach_main(config_file):
     "--config.seed=7",
     "--config.optimizer.rate=2",
     "--config.classes=x,y,z",
+    "--config.edges=8,16,24",
+    "--config.fractions=1,0.25",
     "--config.out=a,b",
   )
   assert run(main, config_file, *arguments) == 0
   assert seen["seed"] == 7
   assert seen["optimizer"]["rate"] == 2.0
   assert seen["classes"] == ("x", "y", "z")
+  assert seen["edges"] == (8, 16, 24)
+  assert seen["fractions"] == (1.0, 0.25)
   assert seen["out"] == "a,b"
+
+
+def test_none_is_nothing_and_no_word(config_file):
+  seen = {}
+  assert run(lambda c: seen.update(c.to_dict()), config_file, "--config.out=None") == 0
+  assert seen["out"] is None
 
 
 def test_variant_chooses_the_config(config_file):
@@ -80,6 +92,7 @@ def test_variant_chooses_the_config(config_file):
     ("seed", ("seed", "--config.KEY=VALUE")),
     ("--config=missing.py", ("missing.py",)),
     ("--config.optimizer=3", ("optimizer",)),
+    ("--config.edges=8,many", ("edges", "8,many", "(16, 32)")),
   ],
 )
 def test_mistake_is_one_line_and_status_2(config_file, capsys, argument, words):

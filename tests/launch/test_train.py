@@ -1,9 +1,13 @@
 """launch.train as users run it: stages, endings, and mistakes."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
+from jetfm.data.jet_schema import jet_schema
+from jetfm.models.encoders import make_encoder
 from jetfm.train import (
   CannotSave,
   CheckpointError,
@@ -133,9 +137,12 @@ def test_every_ending_has_its_status(dataset, tmp_path, capsys, monkeypatch, err
     ({"stage.pretrain.augment": "(\"turn\",)"}, ("turn", "rotate_phi")),
     ({"stage.pretrain.optimizer.warmup": 50}, ("warm-up", "50")),
     ({"encoder.kind": "lorentz_prt"}, ("lorentz_prt", "lorentz_part")),
+    ({"encoder.frame": "labb"}, ("labb", "lab")),
+    ({"encoder.heads": 3}, ("width 8", "3 heads")),
     ({"data.directory": "nowhere"}, ("nowhere",)),
     ({"data.directory": ""}, ("data.directory",)),
     ({"stage.pretrain.init_from": "nowhere"}, ("nowhere", "no checkpoint")),
+    pytest.param({"stage.pretrain.monitor": "los"}, ("'los'", "'loss'"), marks=pytest.mark.slow),
   ],
 )  # fmt: skip
 def test_mistake_is_one_line_and_status_2(dataset, tmp_path, capsys, overrides, words):
@@ -147,13 +154,19 @@ def test_mistake_is_one_line_and_status_2(dataset, tmp_path, capsys, overrides, 
     assert word in last
 
 
+def test_folder_without_checkpoints_takes_the_config_without_the_mistake(tmp_path):
+  for monitor in ("los", "loss"):
+    train._claim(tmp_path, {"monitor": monitor})
+  assert json.loads((tmp_path / "config.json").read_text()) == {"monitor": "loss"}
+
+
 def test_workdir_is_needed(dataset, capsys):
   status, log = run(capsys, *arguments(dataset, ""))
   assert status == cli.EXIT_USAGE
   assert "--workdir" in log
 
 
-@pytest.mark.parametrize("variant", ["tiny", "base"])
+@pytest.mark.parametrize("variant", ["tiny", "base", "part", "tiny_part"])
 def test_every_variant_is_read_completely(variant):
   from launch.plan import read_plan
 
@@ -162,4 +175,5 @@ def test_every_variant_is_read_completely(variant):
   config = cli.TrackedConfig(cli.load_config(argv, CONFIG))
   plan = read_plan(config)
   config.all_read()
+  make_encoder(schema=jet_schema(plan.data.inputs), **plan.encoder)
   assert [stage.name for stage in plan.stages] == list(config.stages)

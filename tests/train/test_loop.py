@@ -14,6 +14,8 @@ from jetfm.train import (
   Schedule,
   Stage,
   Terminated,
+  UnknownResult,
+  check_monitor,
   data_mesh,
   load,
   make_eval_step,
@@ -226,8 +228,25 @@ def test_many_nonfinite_steps_end_the_run_and_nothing_bad_is_saved(compiled, tmp
   assert load(tmp_path / "last").step <= 5
 
 
-def test_unknown_monitor_names_what_there_is(compiled, tmp_path):
+def test_unknown_monitor_is_found_before_training(compiled, tmp_path):
   run = Run(compiled, tmp_path)
+  check_monitor(run.stage, run.state, "regress/mae")
+  with pytest.raises(UnknownResult, match="'regress/mea'; the nearest is 'regress/mae'"):
+    check_monitor(run.stage, run.state, "regress/mea")
   last = Checkpoints(tmp_path / "last", MODEL)
-  with pytest.raises(KeyError, match="regress/mae"):
+  with pytest.raises(UnknownResult, match="regress/mae"):
     run_stage(run.stage, toy.copied(run.state), EarlyStopping("accuracy"), last, last, tmp_path)
+
+
+def test_stopped_in_its_last_evaluation_it_is_finished_after_the_next_start(compiled, tmp_path):
+  run = Run(compiled, tmp_path, Schedule(steps=4))
+  evaluating = lambda: run.validated > 0  # noqa: E731
+  with pytest.raises(Terminated):
+    run(evaluating)
+  assert not load(tmp_path / "last").progress["finished"]
+  run()
+  assert load(tmp_path / "last").progress["finished"]
+  validated = run.validated
+  run()
+  assert run.validated == validated
+  assert [x["step"] for x in run.lines("valid")] == [4]

@@ -1,9 +1,13 @@
 """init_from: what moves, what does not, and which mismatches are errors."""
 
+import copy
+
 import numpy as np
 import pytest
 
-from jetfm.train import Rules, TransferError, transfer
+from jetfm.data.jet_schema import jet_schema
+from jetfm.train import Rules, TransferError, check_same_encoder, describe_model, transfer
+from tests.jpsi import event_schema
 
 
 def variables(head="masked", width=4, seed=0, blocks=2):
@@ -70,3 +74,46 @@ def test_unexcused_mismatch_is_an_error_that_names_it(source, target, rules, wor
     transfer(source, target, rules)
   for word in words:
     assert error.match(word)
+
+
+def described(inputs="kin", kind="lorentz_part", **options):
+  encoder = {"kind": kind, "width": 8, "heads": 2, **options}
+  return describe_model(jet_schema(inputs), encoder, {})
+
+
+@pytest.mark.parametrize(
+  ("option", "value"),
+  [
+    ("frame", "lab"),
+    ("pair", "lorentz_part"),
+    ("pair_activation", "relu"),
+    ("momentum_scale", 1.0),
+    ("references", ("beam", "time")),
+  ],
+)
+def test_an_encoder_that_computes_something_else_is_an_error_unless_excused(option, value):
+  """None of these changes a name or a shape."""
+  source, target = described(), described(**{option: value})
+  for one, other in ((source, target), (target, source)):
+    with pytest.raises(TransferError, match=f"something else: {option}: "):
+      check_same_encoder(one, other)
+    check_same_encoder(one, other, Rules(differing=(option,)))
+
+
+def test_input_features_are_compared_but_not_their_constants():
+  with pytest.raises(TransferError, match="features: "):
+    check_same_encoder(described("kin"), described("kin4"))
+  events = describe_model(event_schema(), {"kind": "clear"}, {})
+  others = copy.deepcopy(events)
+  for feature in others["schema"]["features"]:
+    if feature["mean"] is not None:
+      feature["mean"] += 1
+  assert others != events
+  check_same_encoder(events, others)
+
+
+def test_how_to_compute_may_differ_and_defaults_need_not_be_written():
+  check_same_encoder(described(), described(dtype="bfloat16", remat=True, dropout=0.1))
+  check_same_encoder(described(), described(frame="jet", pair="part"))
+  with pytest.raises(TransferError, match='kind: "lorentz_part" there, "part" here'):
+    check_same_encoder(described(), described(kind="part"))
