@@ -239,7 +239,7 @@ class Predictor:
   def reconstruct(
     self, batches: Batches, seed: int = 0, *, task: str | None = None
   ) -> Reconstruction:
-    """Hides particles as in the evaluation of the pretraining, and predicts them.
+    """Hides particles as the pretraining does, others for each seed, and predicts them.
 
     N is the padded length of the longest batch.
     Raises: ValueError for a checkpoint without a task of the kind 'masked_particles'.
@@ -381,7 +381,6 @@ class Predictor:
     seed: int = 0,
     per_particle: Callable[[], int] | None = None,
   ) -> dict[str, np.ndarray]:
-    # As the training's loop names its key: views are drawn as in its evaluation.
     key = named_key(jax.random.key(seed), "evaluation")
     batches = [batches] if isinstance(batches, Batch) else batches
     groups = canonical_groups(batches, self.schema, self.lengths, self.rows)

@@ -23,6 +23,9 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
 """Features that say what others measured, such as E/p, which with E is p: their groups are hidden
 with the groups of those."""
 
+QUOTIENTS = {"EoP": ("mdc_p3_px", "emc_energy")}
+"""Features that follow from others: where all those are seen there is nothing to be learned."""
+
 
 def hidden_with(schema: Schema) -> np.ndarray:
   """(G, G) bool: hiding the group of the row hides that of the column, itself included."""
@@ -81,11 +84,20 @@ def hide_measurements(
 
 
 def hidden_measurements(view: Batch, batch: Batch, schema: Schema) -> jax.Array:
-  """(B, N, F) what the view of a batch hides and the batch has: targets of a reconstruction."""
+  """(B, N, F) what the view of a batch hides and the batch has: targets of a reconstruction.
+
+  What is a quotient of two visible measurements is none (`QUOTIENTS`).
+  """
   gone = jnp.zeros(batch.present.shape, bool)
   if view.hidden_rank is not None:
     gone = gone | (view.hidden_rank >= 0)[..., None]
   if view.hidden_groups is not None:
     gone = gone | view.hidden_groups
   gone = gone & batch.present & batch.mask[..., None]
-  return gone[..., jnp.asarray([schema.groups.index(f.group) for f in schema.features])]
+  group_of = {f.name: schema.groups.index(f.group) for f in schema.features}
+  columns = {name: gone[..., group] for name, group in group_of.items()}
+  for name, sources in QUOTIENTS.items():
+    if {name, *sources} <= set(group_of):
+      parts = [gone[..., group_of[source]] for source in sources]
+      columns[name] = columns[name] & jnp.stack(parts).any(axis=0)
+  return jnp.stack(list(columns.values()), axis=-1)

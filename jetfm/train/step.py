@@ -197,7 +197,8 @@ def make_eval_step(
 
   Random views draw from `key` and the events' numbers, samples also from i. Names are `loss`,
   `<task>/<term of its loss>` and `<task>/<metric>`. Sums add over batches; their quotients are the
-  results (`quotients`).
+  results (`quotients`). A loss counts as many times as its batch has events: where a task has
+  something to say about few of them, its metrics are exact and its loss is not quite their mean.
   """
 
   def step(variables: Variables, groups: tuple[Batch, ...], key: jax.Array, i: Array) -> Logs:

@@ -139,6 +139,17 @@ def test_what_is_hidden_together():
   assert links.diagonal().all() and links[muon].sum() == 1
 
 
+def test_a_quotient_of_visible_measurements_is_no_target():
+  batch = make_events([12] * 64, 12)
+  view = hide_measurements(KEY, batch, SCHEMA, 0.1, 0.3)
+  names = [f.name for f in SCHEMA.features]
+  ratio, mdc, emc = (names.index(name) for name in ("EoP", "mdc_p3_px", "emc_energy"))
+  target = np.asarray(hidden_measurements(view, batch, SCHEMA))
+  hidden = np.asarray(view.hidden_groups)[..., group_of("EoP")]
+  assert (hidden & ~target[..., ratio]).any() and (hidden & target[..., ratio]).any()
+  assert not (target[..., ratio] & ~target[..., mdc] & ~target[..., emc]).any()
+
+
 def test_masking_hides_what_it_says():
   batch = make_events([12] * 64, 12)
   view = hide_measurements(KEY, batch, SCHEMA, 0.25, 0.2)
