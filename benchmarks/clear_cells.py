@@ -311,7 +311,8 @@ def work(
 ) -> dict[Cell, Numbers]:
   """The wanted cells that are finished, also by earlier commands; what fails is said, left out.
 
-  Each has `seconds` and `cpu_seconds` (user and system, of all attempts) beside its numbers.
+  Each has `seconds` and `cpu_seconds` (user and system) beside its numbers, of all attempts but
+  those that were killed.
   """
   folder = bench.out / "cells"
   folder.mkdir(parents=True, exist_ok=True)
@@ -359,13 +360,12 @@ def _attempt(bench: Bench, cell: Cell, make: Make, folder: pathlib.Path) -> Numb
   try:
     bench.left()
     found = make(bench, cell) | cost()
-  except OutOfTime:
+  except BaseException as error:  # also Ctrl-C: what was spent counts, whatever ended it
     so_far.write_text(json.dumps(cost()) + "\n")
-    print(f"{cell.name}: the budget is spent; the same command goes on", file=sys.stderr)
-    return None
-  except Failed as error:
-    so_far.write_text(json.dumps(cost()) + "\n")
-    print(f"{cell.name}: {error}", file=sys.stderr)
+    if not isinstance(error, (OutOfTime, Failed)):
+      raise
+    why = str(error) or "the budget is spent; the same command goes on"
+    print(f"{cell.name}: {why}", file=sys.stderr)
     return None
   new = folder / f"{cell.name}.new"
   new.write_text(json.dumps(found) + "\n")
