@@ -35,7 +35,21 @@ METRICS: dict[str, About] = {
     "reconstruction gain",
     "higher",
     "How far the reconstruction loss of masked particles lies below that of predicting the mean, "
-    "as a share of the latter.",
+    "as a share of the latter. A hidden particle keeps its rank in pT, which alone gives most of "
+    "this: the next rows say what was learned beyond it.",
+  ),
+  "gain_over_rank": About(
+    "reconstruction gain over the rank",
+    "higher",
+    "The same against guesses that know the rank: pT and E are the means of hidden particles of "
+    "that rank in other jets, directions the mean.",
+  ),
+  "gain_over_interpolation": About(
+    "reconstruction gain over interpolation",
+    "higher",
+    "The same against guesses without a network that know the jet: how far pT and E lie from what "
+    "is usual at their rank is interpolated between the visible particles of the next ranks. Above "
+    "0 the network knows more of the jet than the spectrum of its visible particles.",
   ),
   "feature_gain": About(
     "mean gain of hidden measurements",
@@ -47,7 +61,18 @@ METRICS: dict[str, About] = {
   "pt_gain": About(
     "gain in pT",
     "higher",
-    "Share of the variance of standardised log pT of masked particles that is explained.",
+    "Share of the variance of standardised log pT of masked particles that is explained; nearly "
+    "all of it by their rank in pT, which is given.",
+  ),
+  "pt_gain_over_rank": About(
+    "gain in pT over the rank",
+    "higher",
+    "Share of the squared error that the mean at the rank leaves which is avoided.",
+  ),
+  "pt_gain_over_interpolation": About(
+    "gain in pT over interpolation",
+    "higher",
+    "Share of the squared error that interpolation between visible ranks leaves which is avoided.",
   ),
   "eta_gain": About(
     "gain in eta", "higher", "The same of eta, relative to the axis of the jet's visible rest."

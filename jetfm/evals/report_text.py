@@ -10,6 +10,8 @@ from jetfm.evals.report import RunResults, number
 
 MAIN = (
   "reconstruction_gain",
+  "gain_over_rank",
+  "gain_over_interpolation",
   "feature_gain",
   "accuracy",
   "accuracy_hadronic",

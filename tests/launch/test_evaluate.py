@@ -125,7 +125,8 @@ def test_every_task_of_every_checkpoint_is_there(evaluated):
   assert list(whole.tasks) == list(SECTIONS)
   assert list(alone.tasks) == ["classification", "embedding"]
   expected = {
-    "pretraining": {"reconstruction_gain", "pt_gain", "eta_gain", "phi_gain", "energy_gain"},
+    "pretraining": {"reconstruction_gain", "pt_gain", "eta_gain", "phi_gain", "energy_gain"}
+    | {"gain_over_rank", "gain_over_interpolation", "pt_gain_over_rank"},
     "classification": {"accuracy", "top3", "macro_f1", "auc_ovr", "auc_ovo", "ece"}
     | {f"{what}_{name}" for what in ("rejection", "sculpting") for name in ("Tbqq", "Tbl")},
     "regression": {"mass_r2", "gen_mass_half_width", "gen_mass_mse"},

@@ -66,6 +66,7 @@ from jetfm.evals.metrics.precision import (
   selection_quality,
   threshold_at_precision,
 )
+from jetfm.evals.metrics.ranks import rank_guesses
 from jetfm.evals.metrics.regression import (
   mean_absolute_error,
   mean_squared_error,
@@ -146,6 +147,8 @@ __all__ = [
   "threshold_at_precision",
   "PrecisionPoint",
   "precision_point",
+  # hidden particles
+  "rank_guesses",
   # regression
   "mean_squared_error",
   "mean_absolute_error",
