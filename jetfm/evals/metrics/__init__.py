@@ -51,7 +51,7 @@ from jetfm.evals.metrics.histograms import (
   kl_divergence,
   probabilities,
 )
-from jetfm.evals.metrics.jetnet import fpd, kpd, physics_features, w1_mass, w1_particles
+from jetfm.evals.metrics.jetnet import fpd, kpd, physics_features
 from jetfm.evals.metrics.measurement import (
   Measurement,
   UndefinedMetric,
@@ -169,8 +169,6 @@ __all__ = [
   "gaussian_baseline",
   "energy_flow_polynomials",
   "physics_features",
-  "w1_mass",
-  "w1_particles",
   "fpd",
   "kpd",
   # super-resolution
