@@ -160,7 +160,8 @@ METRICS: dict[str, About] = {
     "MMD",
     "lower",
     "Distance of the distributions of 5,000 true and generated particles in pT, eta, phi and E, "
-    "standardised, with a Gaussian kernel.",
+    "standardised, with a Gaussian kernel. Here and below jets generated from one half of the true "
+    "ones are compared with the other half; the floor compares the two halves.",
   ),
   "pt_kl": About(
     "KL of pT",
@@ -184,6 +185,10 @@ METRICS: dict[str, About] = {
   ),
   "w1_eta": About("W1 of eta", "lower", "How far eta must be moved on average."),
   "w1_phi": About("W1 of phi", "lower", "How far phi must be moved, not wrapped.", "rad"),
+  "w1_deta": About(
+    "W1 of eta in the jet", "lower", "The same of eta relative to the axis: the jet's shape."
+  ),
+  "w1_dphi": About("W1 of phi in the jet", "lower", "The same of phi relative to the axis.", "rad"),
   "w1_energy": About("W1 of E", "lower", "How far energies must be moved on average.", "GeV"),
   "w1_mass": About(
     "W1 of jet mass", "lower", "How far the masses of jets must be moved on average.", "GeV"
@@ -191,12 +196,14 @@ METRICS: dict[str, About] = {
   "fpd": About(
     "FPD",
     "lower",
-    "Fréchet distance of 36 energy flow polynomials of jets, extrapolated to infinitely many jets.",
+    "Fréchet distance of 36 energy flow polynomials of jets, extrapolated to infinitely many jets "
+    "from samples of several sizes; never below zero. The error is that of the extrapolation.",
   ),
   "kpd": About(
     "KPD",
     "lower",
-    "Kernel distance of 36 energy flow polynomials of jets; unbiased, so it may be below zero.",
+    "Kernel distance of 36 energy flow polynomials of jets, without the bias of finite samples, so "
+    "that it may be below zero.",
   ),
   "chamfer": About(
     "Chamfer distance",
@@ -226,7 +233,11 @@ METRICS: dict[str, About] = {
     "lower",
     "Difference of the number of particles over the true number, averaged over jets.",
   ),
-  "mmd_seed": About("MMD, as the seed", "lower", "On its pseudo-coordinates, padding included."),
+  "mmd_seed": About(
+    "MMD, as the seed",
+    "lower",
+    "On its pseudo-coordinates, padding included, of all jets against those they were made from.",
+  ),
   "pt_kl_seed": About(
     "“pT” KL, as the seed",
     "lower",
