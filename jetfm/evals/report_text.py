@@ -21,6 +21,7 @@ MAIN = (
   "mass_r2",
   "mass_half_width",
   "gen_mass_r2",
+  "gen_mass_resolution_gev",
   "gen_mass_half_width",
   "seed_mass_r2",
   "pt_kl",

@@ -120,6 +120,7 @@ def regression(inputs: Inputs) -> Section:
     inputs.sample.jets,
     predicted,
     scales,
+    inputs.training_jets,
     bootstrap=options.bootstrap,
     figures=options.figures,
   )

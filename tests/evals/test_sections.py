@@ -119,6 +119,23 @@ def test_regression_leaves_out_jets_without_the_target(true):
   assert [caption for _, caption, _ in section.figures] == ["mass"]
 
 
+def test_a_straight_line_takes_the_detector_out_of_the_baseline(true, training):
+  """Whatever was lost in proportion and by a constant, the calibrated mass has back."""
+  measured, other = (
+    dataclasses.replace(jets, targets={"gen_mass": 1.2 * jets.targets["mass"] + 15})
+    for jets in (true, training)
+  )
+  predicted = {"gen_mass": measured.targets["gen_mass"]}
+  found = regression_section(measured, predicted, {}, other, figures=False).metrics
+  for name, best in (("gen_mass_r2", 1), ("gen_mass_mae_gev", 0), ("gen_mass_resolution_gev", 0)):
+    m = found[name]
+    assert m.baseline == pytest.approx(best, abs=1e-9) and "calibrated" in m.baseline_kind
+    assert abs(m.others["mass of the particles"] - best) > 0.01
+  for jets in (None, other.select(np.zeros(len(other), bool)), training):
+    section = regression_section(measured, predicted, {}, jets, figures=False)
+    assert {m.baseline_kind for m in section.metrics.values()} == {"mass of the particles"}
+
+
 def test_a_generator_that_copies_what_it_is_told_is_at_the_floor(true, training):
   section = generation_section(true, true, training)
   for name, m in section.metrics.items():

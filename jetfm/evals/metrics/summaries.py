@@ -140,11 +140,12 @@ def regression_summary(
   """R2, MSE, MAE, resolution, 68 % half-width of one target, in GeV and standardised.
 
   Shapes: predicted and true (B,) in GeV; mean and std (GeV) standardise as in training. `baselines`
-  holds predictions (B,) by name, such as the analytic constituent mass; the first is shown. The
-  reference is what the mean of the true values reaches.
+  holds predictions (B,) by name, such as the analytic constituent mass; the first is the baseline,
+  more are `others`. The reference is what the mean of the true values reaches.
   """
   baselines = dict(baselines or {})
-  weight, predicted, true, *trivial = counted(weight, predicted, true, *baselines.values())
+  weight, predicted, true, *rest = counted(weight, predicted, true, *baselines.values())
+  trivial = dict(zip(baselines, rest, strict=True))
   constant = np.full(len(true), weighted_mean(true, weight))
   out: Results = {}
 
@@ -153,9 +154,11 @@ def regression_summary(
       return metric(scale(of), scale(true), w)
 
     about: dict = {"reference": _or_none(lambda: value(constant)), "reference_kind": "the mean"}
-    if trivial:
-      about["baseline"] = _or_none(lambda: value(trivial[0]))
-      about["baseline_kind"] = next(iter(baselines))
+    reached = {kind: _or_none(functools.partial(value, x)) for kind, x in trivial.items()}
+    if reached:
+      about["baseline_kind"] = next(iter(reached))
+      about["baseline"] = reached.pop(about["baseline_kind"])
+      about["others"] = {kind: x for kind, x in reached.items() if x is not None}
     error = _bootstrap(lambda w: value(predicted, w), weight, bootstrap)
     out[f"{target}_{name}"] = measure(lambda: value(predicted), error=error, **about)
 
