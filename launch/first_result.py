@@ -33,6 +33,9 @@ and to the copied input; the gains are relative to predicting the mean, and the 
 pT, which hidden particles keep."""
 
 SHOWN = {
+  "chamfer_ratio_error": ("super_resolution", "chamfer_ratio", "error"),
+  "chamfer_dr_ratio": ("super_resolution", "chamfer_dr_ratio", "value"),
+  "chamfer_dr_ratio_error": ("super_resolution", "chamfer_dr_ratio", "error"),
   "gen_mass_r2_of_calibrated": ("regression", "gen_mass_r2", "baseline"),
   "gen_mass_resolution": ("regression", "gen_mass_resolution_gev", "value"),
   "gen_mass_resolution_of_calibrated": ("regression", "gen_mass_resolution_gev", "baseline"),

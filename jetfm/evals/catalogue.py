@@ -219,8 +219,14 @@ METRICS: dict[str, About] = {
   "chamfer_ratio": About(
     "Chamfer over the input's",
     "lower",
-    "The same over that of the input itself: below 1 the added particles bring the jet nearer to "
-    "the truth.",
+    "The squared distance over that of the input itself: below 1 by more than its error the added "
+    "particles bring the jet nearer to the truth. Far particles count most; see the next row too.",
+  ),
+  "chamfer_dr_ratio": About(
+    "Chamfer, not squared, over the input's",
+    "lower",
+    "The same of distances that are not squared: above 1 the added particles lie, on average, "
+    "farther from the true ones than they help.",
   ),
   "pt_emd": About(
     "EMD of pT",

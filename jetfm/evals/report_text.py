@@ -30,6 +30,8 @@ MAIN = (
   "fpd",
   "chamfer",
   "chamfer_ratio",
+  "chamfer_dr",
+  "chamfer_dr_ratio",
   "multiplicity_error",
   "knn",
   "mlp1",

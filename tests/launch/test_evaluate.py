@@ -132,7 +132,13 @@ def test_every_task_of_every_checkpoint_is_there(evaluated):
     "regression": {"mass_r2", "gen_mass_half_width", "gen_mass_mse"},
     "generation": {"mmd", "pt_kl", "pt_kl_ratio", "histogram_mse", "w1_pt", "w1_mass", "fpd", "kpd"}
     | {"mmd_seed", "pt_kl_seed", "histogram_mse_seed"},
-    "super_resolution": {"chamfer", "chamfer_ratio", "pt_emd", "multiplicity_error"}
+    "super_resolution": {
+      "chamfer",
+      "chamfer_ratio",
+      "chamfer_dr_ratio",
+      "pt_emd",
+      "multiplicity_error",
+    }
     | {"chamfer_seed", "pt_emd_seed", "multiplicity_error_seed"},
     "embedding": {"knn", "mlp1"},
   }

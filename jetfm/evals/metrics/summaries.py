@@ -298,7 +298,8 @@ def super_resolution_summary(
   """Chamfer, pT EMD and multiplicity error, means over jets with their errors.
 
   Shapes: p4 (B, N, 4) in GeV, mask (B, N), each of its own N; label (B,). The baseline copies the
-  input; the chance level takes another true jet of the same class.
+  input; the chance level takes another true jet of the same class. Both Chamfer distances also come
+  over that of the input, with the error of a ratio of means over the same jets.
   """
   weight, *arrays = counted(
     weight, predicted_p4, predicted_mask, true_p4, true_mask, input_p4, input_mask, label
@@ -333,7 +334,33 @@ def super_resolution_summary(
     except UndefinedMetric as error:
       about |= {"value": None, "reason": str(error)}
     out[name] = Measurement(**about)
+    if name in ("chamfer", "chamfer_dr"):
+      ratio = _ratio_to_input(out[name], per_jet["value"], per_jet["baseline"], weight)
+      out |= {f"{name}_ratio": ratio} if ratio else {}
   return out
+
+
+def _ratio_to_input(
+  m: Measurement, per_jet: np.ndarray, of_input: np.ndarray, weight: np.ndarray
+) -> Measurement | None:
+  """None where the distance is undefined, or 0 for the input."""
+  some = np.isfinite(per_jet) & np.isfinite(of_input)
+  if m.value is None or not some.any():
+    return None
+  x, y, w = per_jet[some], of_input[some], weight[some]
+  level = weighted_mean(y, w)
+  if level == 0:
+    return None
+  ratio = weighted_mean(x, w) / level
+  _, error = _mean_over_jets(x - ratio * y, w)
+  return Measurement(
+    ratio,
+    error / level,
+    reference=None if m.reference is None else m.reference / level,
+    reference_kind=m.reference_kind,
+    baseline=1.0,
+    baseline_kind=m.baseline_kind,
+  )
 
 
 def _chamfer(true_mask, predicted, predicted_mask, true, squared: bool = True) -> np.ndarray:
