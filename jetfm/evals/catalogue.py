@@ -186,9 +186,11 @@ METRICS: dict[str, About] = {
   "w1_eta": About("W1 of eta", "lower", "How far eta must be moved on average."),
   "w1_phi": About("W1 of phi", "lower", "How far phi must be moved, not wrapped.", "rad"),
   "w1_deta": About(
-    "W1 of eta in the jet", "lower", "The same of eta relative to the axis: the jet's shape."
+    "W1 of eta in the jet", "lower", "How far eta relative to the jet's axis must be moved."
   ),
-  "w1_dphi": About("W1 of phi in the jet", "lower", "The same of phi relative to the axis.", "rad"),
+  "w1_dphi": About(
+    "W1 of phi in the jet", "lower", "How far phi relative to the jet's axis must be moved.", "rad"
+  ),
   "w1_energy": About("W1 of E", "lower", "How far energies must be moved on average.", "GeV"),
   "w1_mass": About(
     "W1 of jet mass", "lower", "How far the masses of jets must be moved on average.", "GeV"
@@ -213,7 +215,7 @@ METRICS: dict[str, About] = {
   "chamfer_dr": About(
     "Chamfer distance, not squared",
     "lower",
-    "The same with distances for their squares. Copying the input is hard to beat in it: an added "
+    "Chamfer with distances for their squares. Copying the input is hard to beat in it: an added "
     "particle pays only where it comes nearer to several true ones than to the next.",
   ),
   "chamfer_ratio": About(
@@ -225,8 +227,8 @@ METRICS: dict[str, About] = {
   "chamfer_dr_ratio": About(
     "Chamfer, not squared, over the input's",
     "lower",
-    "The same of distances that are not squared: above 1 the added particles lie, on average, "
-    "farther from the true ones than they help.",
+    "The same of distances that are not squared: above 1 the added particles cost more by their "
+    "own distance from true ones than they gain by being near to others.",
   ),
   "pt_emd": About(
     "EMD of pT",
