@@ -26,10 +26,10 @@ import numpy as np
 from jetfm import inference
 from jetfm.data import DataError, open_dataset
 from jetfm.evals.metrics import Measurement, PrecisionPoint, precision_point, selection_quality
+from jetfm.evals.published import CLEAR_CLASSES
 from jetfm.evals.selection import (
   CHANNELS,
   COMPLETE,
-  PUBLISHED,
   ChannelSelection,
   ThreePions,
   concatenate,
@@ -159,7 +159,7 @@ def print_qualities(measured: Mapping[str, list[dict[str, Measurement]]]) -> Non
     for method, rows in measured.items():
       shown = "".join(f"{_text(rows[channel][q]):>18}" for q in QUANTITIES)
       print(f"{name:<33}{method:<26}{shown}")
-    for method, numbers in PUBLISHED[name].items():
+    for method, numbers in CLEAR_CLASSES[name].items():
       shown = "".join(f"{f'{x:.2f}':>18}" for x in numbers)
       print(f"{name:<33}{f'published {method}':<26}{shown}")
 
@@ -202,7 +202,7 @@ def rows_of(
       quality = of_channels[channel]
       row = _row(f"{method}_f1: {name}", quality["f1"], "F1")
       row["detail"] = {q: quality[q].to_dict() for q in QUANTITIES[:2]}
-      row["detail"]["published"] = dict(zip(QUANTITIES, PUBLISHED[name][method], strict=True))
+      row["detail"]["published"] = dict(zip(QUANTITIES, CLEAR_CLASSES[name][method], strict=True))
       if method == "model":
         other = measured["traditional"][channel]["f1"].value
         row["target"] = f"> {other if other is None else round(other, 4)} (traditional)"

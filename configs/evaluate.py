@@ -17,7 +17,8 @@ lengths       padded lengths in predictions: each is compiled once for each task
               launch.predict, with which scores agree to the last bit only then.
 background    class that rejections are of.
 bootstrap     resamplings behind the errors that have no formula; 0 leaves them out.
-jetnet_events jets on which FPD and KPD are measured, at most, 0 for all; published: 50,000.
+jetnet_events jets on each side on which FPD and KPD are measured, at most, 0 for all; published:
+              50,000, for which there must be twice as many jets.
 probes        of knn, mlp1, mlp2, mlp3, on the embedding of the pretrained encoder.
 figures       whether the report has pictures.
 map_events    jets in the map of the embedding, 0 for no map.

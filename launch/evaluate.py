@@ -7,7 +7,8 @@
 Needs the checkpoints and the data, nothing else. Every task that a checkpoint holds is evaluated:
 pretraining by hidden particles, classification, regression, generation, super-resolution; the
 pretrained encoder also by probes on its embedding. Several runs stand side by side; stages of a run
-that hold the same task get columns of their own.
+that hold the same task get columns of their own. Runs that differ by their seed alone also have a
+column of their means, with the spread.
 
 Probes and trivial generators are fitted on the training split (when that is what is evaluated, on
 the validation split). All jets are held at once; max_events bounds them.
@@ -37,6 +38,7 @@ from launch import cli
 from launch.evaluation.columns import Evaluation
 from launch.evaluation.data import Samples
 from launch.evaluation.runs import RunFolder, find_runs
+from launch.evaluation.seeds import means_over_seeds
 from launch.evaluation.tasks import Options
 from launch.interrupts import interruptible
 
@@ -72,7 +74,8 @@ def main(config: Any) -> None:
     done = Evaluation(plan.samples, plan.lengths, plan.options, stop_if_asked)
     for run in plan.runs:
       done.add(run)
-  results = [RunResults(c.name, c.in_order(), c.facts, c.details) for c in done.columns]
+  columns = done.columns + means_over_seeds(done.columns)
+  results = [RunResults(c.name, c.in_order(), c.facts, c.details) for c in columns]
   figures = [ReportFigure(*figure) for figure in done.training_figures() + done.figures]
   page = report_html(results, figures, introduction=plan.samples.describe(), of=plan.samples.what)
   files = {"results.json": f"{results_json(results)}\n".encode(), "report.html": page.encode()}

@@ -35,7 +35,21 @@ METRICS: dict[str, About] = {
     "reconstruction gain",
     "higher",
     "How far the reconstruction loss of masked particles lies below that of predicting the mean, "
-    "as a share of the latter.",
+    "as a share of the latter. A hidden particle keeps its rank in pT, which alone gives most of "
+    "this: the next rows say what was learned beyond it.",
+  ),
+  "gain_over_rank": About(
+    "reconstruction gain over the rank",
+    "higher",
+    "The same against guesses that know the rank: pT and E are the means of hidden particles of "
+    "that rank in other jets, directions the mean.",
+  ),
+  "gain_over_interpolation": About(
+    "reconstruction gain over interpolation",
+    "higher",
+    "The same against guesses without a network that know the jet: how far pT and E lie from what "
+    "is usual at their rank is interpolated between the visible particles of the next ranks. Above "
+    "0 the network knows more of the jet than the spectrum of its visible particles.",
   ),
   "feature_gain": About(
     "mean gain of hidden measurements",
@@ -47,7 +61,18 @@ METRICS: dict[str, About] = {
   "pt_gain": About(
     "gain in pT",
     "higher",
-    "Share of the variance of standardised log pT of masked particles that is explained.",
+    "Share of the variance of standardised log pT of masked particles that is explained; nearly "
+    "all of it by their rank in pT, which is given.",
+  ),
+  "pt_gain_over_rank": About(
+    "gain in pT over the rank",
+    "higher",
+    "Share of the squared error that the mean at the rank leaves which is avoided.",
+  ),
+  "pt_gain_over_interpolation": About(
+    "gain in pT over interpolation",
+    "higher",
+    "Share of the squared error that interpolation between visible ranks leaves which is avoided.",
   ),
   "eta_gain": About(
     "gain in eta", "higher", "The same of eta, relative to the axis of the jet's visible rest."
@@ -135,7 +160,8 @@ METRICS: dict[str, About] = {
     "MMD",
     "lower",
     "Distance of the distributions of 5,000 true and generated particles in pT, eta, phi and E, "
-    "standardised, with a Gaussian kernel.",
+    "standardised, with a Gaussian kernel. Here and below jets generated from one half of the true "
+    "ones are compared with the other half; the floor compares the two halves.",
   ),
   "pt_kl": About(
     "KL of pT",
@@ -159,6 +185,12 @@ METRICS: dict[str, About] = {
   ),
   "w1_eta": About("W1 of eta", "lower", "How far eta must be moved on average."),
   "w1_phi": About("W1 of phi", "lower", "How far phi must be moved, not wrapped.", "rad"),
+  "w1_deta": About(
+    "W1 of eta in the jet", "lower", "How far eta relative to the jet's axis must be moved."
+  ),
+  "w1_dphi": About(
+    "W1 of phi in the jet", "lower", "How far phi relative to the jet's axis must be moved.", "rad"
+  ),
   "w1_energy": About("W1 of E", "lower", "How far energies must be moved on average.", "GeV"),
   "w1_mass": About(
     "W1 of jet mass", "lower", "How far the masses of jets must be moved on average.", "GeV"
@@ -166,12 +198,14 @@ METRICS: dict[str, About] = {
   "fpd": About(
     "FPD",
     "lower",
-    "Fréchet distance of 36 energy flow polynomials of jets, extrapolated to infinitely many jets.",
+    "Fréchet distance of 36 energy flow polynomials of jets, extrapolated to infinitely many jets "
+    "from samples of several sizes; never below zero. The error is that of the extrapolation.",
   ),
   "kpd": About(
     "KPD",
     "lower",
-    "Kernel distance of 36 energy flow polynomials of jets; unbiased, so it may be below zero.",
+    "Kernel distance of 36 energy flow polynomials of jets, without the bias of finite samples, so "
+    "that it may be below zero.",
   ),
   "chamfer": About(
     "Chamfer distance",
@@ -181,14 +215,20 @@ METRICS: dict[str, About] = {
   "chamfer_dr": About(
     "Chamfer distance, not squared",
     "lower",
-    "The same with distances for their squares. Copying the input is hard to beat in it: an added "
+    "Chamfer with distances for their squares. Copying the input is hard to beat in it: an added "
     "particle pays only where it comes nearer to several true ones than to the next.",
   ),
   "chamfer_ratio": About(
     "Chamfer over the input's",
     "lower",
-    "The same over that of the input itself: below 1 the added particles bring the jet nearer to "
-    "the truth.",
+    "The squared distance over that of the input itself: below 1 by more than its error the added "
+    "particles bring the jet nearer to the truth. Far particles count most; see the next row too.",
+  ),
+  "chamfer_dr_ratio": About(
+    "Chamfer, not squared, over the input's",
+    "lower",
+    "The same of distances that are not squared: above 1 the added particles cost more by their "
+    "own distance from true ones than they gain by being near to others.",
   ),
   "pt_emd": About(
     "EMD of pT",
@@ -201,7 +241,11 @@ METRICS: dict[str, About] = {
     "lower",
     "Difference of the number of particles over the true number, averaged over jets.",
   ),
-  "mmd_seed": About("MMD, as the seed", "lower", "On its pseudo-coordinates, padding included."),
+  "mmd_seed": About(
+    "MMD, as the seed",
+    "lower",
+    "On its pseudo-coordinates, padding included, of all jets against those they were made from.",
+  ),
   "pt_kl_seed": About(
     "“pT” KL, as the seed",
     "lower",

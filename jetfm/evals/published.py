@@ -92,10 +92,22 @@ CLEAR = Published(
 )
 
 CLEAR_CLASSES = {
-  "J/psi -> pi+ (rho- -> pi- pi0)": ((0.85, 0.88, 0.87), (0.72, 0.74, 0.73)),
-  "J/psi -> pi- (rho+ -> pi+ pi0)": ((0.83, 0.90, 0.86), (0.71, 0.74, 0.72)),
-  "J/psi -> pi0 (rho0 -> pi+ pi-)": ((0.87, 0.92, 0.90), (0.82, 0.82, 0.82)),
-  "J/psi -> pi+ pi- pi0": ((0.74, 0.76, 0.74), (0.74, 0.70, 0.71)),
+  "J/psi -> pi+ (rho- -> pi- pi0)": {
+    "model": (0.85, 0.88, 0.87),
+    "traditional": (0.72, 0.74, 0.73),
+  },
+  "J/psi -> pi- (rho+ -> pi+ pi0)": {
+    "model": (0.83, 0.90, 0.86),
+    "traditional": (0.71, 0.74, 0.72),
+  },
+  "J/psi -> pi0 (rho0 -> pi+ pi-)": {
+    "model": (0.87, 0.92, 0.90),
+    "traditional": (0.82, 0.82, 0.82),
+  },
+  "J/psi -> pi+ pi- pi0": {
+    "model": (0.74, 0.76, 0.74),
+    "traditional": (0.74, 0.70, 0.71),
+  },
 }
 """Precision, recall and F1 of four classes: of the model of the talk, and of a traditional
 selection."""

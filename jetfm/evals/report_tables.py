@@ -31,8 +31,9 @@ def class_table_html(run: str, details: Mapping[str, Any], of: str = "jets") -> 
   for row in shown:
     cells = [f"{row['events']:g}", *(_number(row[k]) for k in ("precision", "recall", "f1"))]
     if compared:
-      published = CLEAR_CLASSES.get(row["class"], ((), ()))
-      cells += [" / ".join(f"{x:.2f}" for x in numbers) for numbers in published]
+      published = CLEAR_CLASSES.get(row["class"], {})
+      for method in ("model", "traditional"):
+        cells.append(" / ".join(f"{x:.2f}" for x in published.get(method, ())))
     cells = [row["class"], *cells]
     lines.append(
       "<tr>"

@@ -10,6 +10,8 @@ from jetfm.evals.report import RunResults, number
 
 MAIN = (
   "reconstruction_gain",
+  "gain_over_rank",
+  "gain_over_interpolation",
   "feature_gain",
   "accuracy",
   "accuracy_hadronic",
@@ -19,6 +21,7 @@ MAIN = (
   "mass_r2",
   "mass_half_width",
   "gen_mass_r2",
+  "gen_mass_resolution_gev",
   "gen_mass_half_width",
   "seed_mass_r2",
   "pt_kl",
@@ -27,6 +30,8 @@ MAIN = (
   "fpd",
   "chamfer",
   "chamfer_ratio",
+  "chamfer_dr",
+  "chamfer_dr_ratio",
   "multiplicity_error",
   "knn",
   "mlp1",

@@ -64,8 +64,9 @@ FIGURES = {
   ),
   "spectra": (
     "Generated against true spectra",
-    "Distributions of particles, and below their ratio to the truth. The grey band is what "
-    "statistics allows; inside it generated particles cannot be told from true ones here.",
+    "Distributions of particles, and below their ratio to the truth, of other jets than those they "
+    "were generated from. The grey band is what statistics allows; inside it generated particles "
+    "cannot be told from true ones here.",
   ),
   "jets": (
     "Jets before and after super-resolution",

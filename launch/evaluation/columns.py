@@ -29,12 +29,13 @@ Figure = tuple[str, str, bytes, str]
 
 @dataclasses.dataclass
 class Column:
-  """One run of the report."""
+  """One run of the report; `settings` of its training by stage, {} where they are not known."""
 
   name: str
   sections: dict[str, dict[str, Measurement]] = dataclasses.field(default_factory=dict)
   details: dict[str, Any] = dataclasses.field(default_factory=dict)
   facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+  settings: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
   def in_order(self) -> dict[str, dict[str, Measurement]]:
     """Sections as the report orders them."""
@@ -144,8 +145,9 @@ class Evaluation:
       column.facts["stages and steps"] = f"{before}, {steps}" if before else steps
     column.facts["encoder"] = f"{description['model']['encoder']['kind']}, {size:,} parameters"
     column.facts["inputs"] = predictor.schema.name
-    if "seed" in description.get("settings", {}):
-      column.facts["seed"] = description["settings"]["seed"]
+    settings = column.settings[stage.name] = description.get("settings", {})
+    if "seed" in settings:
+      column.facts["seed"] = settings["seed"]
     column.facts[self._samples.what] = len(self._samples.test(predictor))
 
 

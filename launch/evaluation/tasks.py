@@ -14,6 +14,7 @@ import numpy as np
 from jetfm.evals.sections import (
   Guesses,
   Jets,
+  Reconstructed,
   Section,
   classification_section,
   embedding_section,
@@ -29,6 +30,7 @@ from jetfm.objectives import Conservation, residual_sums
 from jetfm.progress import Progress
 from jetfm.tasks import MaskedParticles
 from jetfm.tasks.masked_particles import LOSSES
+from jetfm.tasks.masking import pt_rank
 from jetfm.typing import Batch
 from launch.evaluation.data import Sample
 
@@ -118,6 +120,7 @@ def regression(inputs: Inputs) -> Section:
     inputs.sample.jets,
     predicted,
     scales,
+    inputs.training_jets,
     bootstrap=options.bootstrap,
     figures=options.figures,
   )
@@ -162,15 +165,12 @@ def super_resolution(inputs: Inputs) -> Section:
 
 def pretraining(inputs: Inputs) -> Section:
   """A task of the kind 'masked_particles', by its own objective on all hidden particles."""
-  predicted, true, event = _hidden_particles(inputs)
+  particles = _particles(inputs)
   physical = None
-  if inputs.options.figures and len(true):
-    physical = _physical(true), _physical(predicted)
+  if inputs.options.figures and particles.hidden.any():
+    physical = _physical(particles.true[particles.hidden]), _physical(particles.predicted)
   return pretraining_section(
-    predicted,
-    true,
-    inputs.sample.jets.weight[event],
-    event,
+    particles,
     objective(inputs.settings),
     physical,
     bootstrap=inputs.options.bootstrap,
@@ -207,9 +207,9 @@ def features(inputs: Inputs) -> Section:
   )
 
 
-def _hidden_particles(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Predicted (M, 4), true (M, 4) and the number of the event (M,) of every hidden particle."""
-  parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+def _particles(inputs: Inputs) -> Reconstructed:
+  """Every particle of the sample, with what was predicted of the hidden ones."""
+  parts: list[tuple[np.ndarray, ...]] = []
   batches = inputs.sample.batches
   first = 0
   # Batches that begin in the same chunk of events: what is padded is held for one chunk only.
@@ -222,11 +222,17 @@ def _hidden_particles(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarra
       seed=inputs.options.seed,
       task=inputs.task,
     )
-    event, _ = np.nonzero(found.hidden)
-    parts.append((found.predicted[found.hidden], found.true[found.hidden], first + event))
-    first += len(found.hidden)
-  predicted, true, event = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-  return predicted, true, event
+    length = found.hidden.shape[1]
+    mask, rank = (
+      np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in arrays])
+      for arrays in zip(*((b.mask, pt_rank(b.p4, b.mask)) for b in events), strict=True)
+    )
+    event, _ = np.nonzero(mask)
+    predicted = found.predicted[found.hidden]
+    parts.append((found.true[mask], predicted, found.hidden[mask], rank[mask], first + event))
+    first += len(mask)
+  true, predicted, hidden, rank, event = map(np.concatenate, zip(*parts, strict=True))
+  return Reconstructed(true, predicted, hidden, rank, event, inputs.sample.jets.weight[event])
 
 
 def objective(task: MaskedParticles) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:

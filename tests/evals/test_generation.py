@@ -13,6 +13,11 @@ def particles_of(jets):
   return metrics.flat_particles(metrics.particle_coordinates(p4, mask), mask)
 
 
+def halves(jets):
+  p4, mask, _ = jets
+  return [(p4[i::2], mask[i::2], None) for i in (0, 1)]
+
+
 def test_coordinates_are_those_of_the_momenta(jets, x64):
   p4, mask, _ = jets
   ours = metrics.particle_coordinates(p4, mask)
@@ -45,24 +50,48 @@ def test_histogram_metrics_follow_their_definition(jets, other_jets):
 
 
 def test_a_worse_generator_has_worse_numbers_and_floors_are_not_negative(jets, other_jets):
-  summary = metrics.generation_summary(*jets[:2], *other_jets[:2], jetnet_samples=(60, 100))
-  perfect = metrics.generation_summary(*jets[:2], *jets[:2], jetnet_samples=(60, 100))
+  true, alike = halves(jets)
+  worse = *(a[:100] for a in other_jets[:2]), None
+  summary = metrics.generation_summary(true, worse, alike, jetnet_samples=(60, 100))
+  perfect = metrics.generation_summary(true, true, alike, jetnet_samples=(60, 100))
   for name, m in summary.items():
     assert m.reference_kind == "floor" and m.value is not None
     if name != "kpd":  # unbiased, may be negative
       assert m.reference >= 0
-    if name not in ("w1_eta", "w1_phi"):  # where the samples agree
+    # Where the samples agree; and FPD stops at 0, which its noise of 100 jets reaches.
+    if name not in ("w1_eta", "w1_phi", "w1_deta", "w1_dphi", "fpd"):
       assert m.value > perfect[name].value
-  for name in ("pt_kl", "histogram_mse", "w1_pt", "w1_mass"):
+  for name in ("pt_kl", "histogram_mse", "w1_pt", "w1_mass", "w1_deta"):
     assert perfect[name].value == pytest.approx(0, abs=1e-12)
   for name in ("w1_pt", "w1_mass"):
     assert summary[name].value > summary[name].reference
   assert "60 to 100" in summary["fpd"].note
 
 
+def test_jets_like_the_other_ones_are_at_the_floor(jets):
+  """To the last bit, also where draws are made: value and floor see equally many jets."""
+  true, alike = halves(jets)
+  for name, m in metrics.generation_summary(true, alike, alike).items():
+    assert m.value == m.reference, name
+
+
+def test_wide_jets_are_seen_around_their_axis_only(jets):
+  """Particles turned away from the axis of their jet: the axes themselves hide it."""
+  true, alike = halves(jets)
+  coordinates = metrics.particle_coordinates(*alike[:2])
+  relative = metrics.particle_coordinates(*alike[:2], ("deta", "dphi"))
+  pt, phi = coordinates[..., 0], coordinates[..., 2] + relative[..., 1]
+  eta = coordinates[..., 1] + relative[..., 0]
+  momenta = [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)]
+  wide = np.stack(momenta, axis=-1) * alike[1][..., None], *alike[1:]
+  found = metrics.generation_summary(true, wide, alike)
+  excess = {name: m.value / m.reference for name, m in found.items() if name.startswith("w1_")}
+  assert min(excess["w1_deta"], excess["w1_dphi"]) > 2 * max(excess["w1_eta"], excess["w1_phi"])
+
+
 def test_few_jets_have_no_physics_distance_and_say_so(jets):
   p4, mask, _ = jets
-  few = metrics.generation_summary(p4[:40], mask[:40], p4[40:80], mask[40:80])
+  few = metrics.generation_summary(*((p4[i::5], mask[i::5], None) for i in range(3)))
   assert few["fpd"].value is None and "at least 100 jets" in few["fpd"].reason
 
 

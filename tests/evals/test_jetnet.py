@@ -42,16 +42,25 @@ def test_jet_mass(golden):
 
 
 def test_wasserstein(golden):
-  about = {
-    "num_jets": int(golden["w1_jets"]),
-    "batches": int(golden["w1_batches"]),
-    "seed": int(golden["seed"]),
-  }
-  mass = metrics.w1_mass(golden["true_mass"], golden["generated_mass"], **about)
-  np.testing.assert_allclose(mass, golden["w1_mass"], rtol=1e-6)
+  """Theirs is the mean over draws of jets with replacement."""
   (x, a), (y, b) = jets(golden, "true"), jets(golden, "generated")
-  particles = metrics.w1_particles(x, y, a, b, **about)
-  np.testing.assert_allclose(particles, golden["w1_particles"], rtol=1e-6)
+  size, batches = int(golden["w1_jets"]), int(golden["w1_batches"])
+
+  def drawn(distances):
+    rng = np.random.default_rng(int(golden["seed"]))
+    draws = [(rng.choice(len(x), size), rng.choice(len(y), size)) for _ in range(batches)]
+    values = [distances(i, j) for i, j in draws]
+    return np.stack([np.mean(values, axis=0), np.std(values, axis=0)])
+
+  def of_mass(i, j):
+    return metrics.wasserstein_1d(golden["true_mass"][i], golden["generated_mass"][j])
+
+  def of_particles(i, j):
+    u, v = x[i][a[i]], y[j][b[j]]
+    return [metrics.wasserstein_1d(u[:, f], v[:, f]) for f in range(3)]
+
+  np.testing.assert_allclose(drawn(of_mass), golden["w1_mass"], rtol=1e-6)
+  np.testing.assert_allclose(drawn(of_particles), golden["w1_particles"], rtol=1e-6)
 
 
 def test_physics_distances(golden):
@@ -78,3 +87,23 @@ def test_features_that_are_not_finite_are_undefined(golden):
   sides[0][0, 0] = np.inf
   with pytest.raises(metrics.UndefinedMetric, match="not finite"):
     metrics.kpd(*sides, batch_size=10)
+
+
+def test_draws_without_replacement_leave_no_bias_of_the_pool():
+  size = 300
+  pools = np.random.default_rng(0).normal(1, 0.3, size=(60, 2, size, 4))
+
+  def mean(distance, replace, **sizes):
+    values = [distance(x, y, replace=replace, **sizes)[0] for x, y in pools]
+    return np.mean(values), np.std(values) / np.sqrt(len(values))
+
+  batch = {"batch_size": size // 2}
+  value, error = mean(metrics.kpd, False, **batch)
+  biased, its_error = mean(metrics.kpd, True, **batch)
+  assert abs(value) < 3 * error and biased > 5 * its_error
+  samples = {"min_samples": size // 2, "max_samples": size, "batches": 5}
+  value, _ = mean(metrics.fpd, False, **samples)
+  biased, _ = mean(metrics.fpd, True, **samples)
+  assert value < biased / 3
+  with pytest.raises(ValueError):
+    metrics.kpd(*pools[0], batch_size=size + 1, replace=False)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jetfm.evals.published import CLEAR_CLASSES
 from jetfm.evals.selection import (
   CHANNELS,
   COMPLETE,
@@ -201,3 +202,12 @@ def test_rankings_never_prefer_what_is_not_selected(found):
     kinds, scores = found.kind[kept], ranks["chi2"][kept]
     if (kinds == COMPLETE).any() and (kinds != COMPLETE).any():
       assert scores[kinds == COMPLETE].min() > scores[kinds != COMPLETE].max()
+
+
+def test_every_channel_has_published_numbers_of_both_methods():
+  assert set(CLEAR_CLASSES) == set(CHANNELS)
+  for numbers in CLEAR_CLASSES.values():
+    assert set(numbers) == {"model", "traditional"}
+    for precision, recall, f1 in numbers.values():
+      # Each is rounded to two digits, the F1 of the paper before the other two.
+      assert f1 == pytest.approx(2 * precision * recall / (precision + recall), abs=0.015)

@@ -71,6 +71,29 @@ def test_summary_of_a_perfect_and_of_a_copied_prediction(jets):
     assert perfect[name].reference > 0 and perfect[name].reference_kind == "another jet"
 
 
+def test_ratios_are_to_the_input_with_the_error_of_paired_jets(jets, other_jets):
+  p4, mask, label = jets
+  few = mask & (np.arange(mask.shape[1]) < 5)
+  rng = np.random.default_rng(0)
+  shaken = p4.copy()
+  shaken[..., 1:3] *= rng.normal(1, 0.2, (*mask.shape, 2))
+  for predicted, changed in ((few, p4), (mask, shaken)):
+    found = metrics.super_resolution_summary(changed, predicted, p4, mask, p4, few, label)
+    for name in ("chamfer", "chamfer_dr"):
+      squared = name == "chamfer"
+      x, t = (metrics.particle_coordinates(p, mask)[..., 1:3] for p in (changed, p4))
+      value = metrics.chamfer(x, t, predicted, mask, squared=squared)
+      copied = metrics.chamfer(t, t, few, mask, squared=squared)
+      rows = rng.integers(0, len(label), (400, len(label)))
+      resampled = value[rows].mean(axis=1) / copied[rows].mean(axis=1)
+      m = found[f"{name}_ratio"]
+      assert m.value == pytest.approx(found[name].value / found[name].baseline)
+      # Copying is exactly 1 in every sample, whatever the spread of distances.
+      assert m.error == pytest.approx(resampled.std(), rel=0.2, abs=1e-12)
+  nothing_lost = metrics.super_resolution_summary(p4, mask, p4, mask, p4, mask, label)
+  assert "chamfer_ratio" not in nothing_lost
+
+
 def test_jets_without_particles_are_counted_and_left_out(jets):
   p4, mask, label = jets
   predicted = mask.copy()

@@ -62,10 +62,10 @@ def make_events(counts, length, seed=0, schema=SCHEMA) -> Batch:
   )
 
 
-def save_checkpoint(folder, tasks, seed=0, schema=SCHEMA, encoder=ENCODER):
+def save_checkpoint(folder, tasks, seed=0, schema=SCHEMA, encoder=ENCODER, settings=None):
   """A checkpoint of a model with these tasks, as training writes it; returns the folder.
 
-  tasks: names in TASKS, or options by name.
+  tasks: names in TASKS, or options by name; settings: of the training, beside the model.
   """
   chosen = tasks if isinstance(tasks, dict) else {name: TASKS[name] for name in tasks}
   description = train.describe_model(schema, encoder, chosen)
@@ -78,7 +78,8 @@ def save_checkpoint(folder, tasks, seed=0, schema=SCHEMA, encoder=ENCODER):
   variables = fresh | {"params": jax.tree.map(np.add, fresh["params"], noise)}
   labels = train.label(variables["params"], train.make_strategy("full", encoder["depth"]))
   state = train.create(variables, optax.sgd(0.1), labels, key)
-  checkpoints = train.Checkpoints(folder, {"model": description}, optimizer=False)
+  known = {} if settings is None else {"settings": settings}
+  checkpoints = train.Checkpoints(folder, {"model": description} | known, optimizer=False)
   checkpoints.save(dataclasses.replace(state, step=np.int32(7)), {"finished": True})
   checkpoints.close()
   return folder

@@ -12,13 +12,16 @@ from jetfm.data import open_dataset
 from jetfm.data.ingest import ingest
 from jetfm.data.plan import Settings
 from jetfm.evals.catalogue import TASKS as SECTIONS
+from jetfm.evals.metrics import Measurement
 from jetfm.evals.report import results_from_json
 from jetfm.evals.report_words import FIGURES
 from jetfm.inference import Predictor, find_checkpoint
 from jetfm.train import load_model
 from launch import cli, evaluate
+from launch.evaluation.columns import Column
 from launch.evaluation.data import make_sample
 from launch.evaluation.runs import find_runs, read_curves
+from launch.evaluation.seeds import means_over_seeds
 from launch.evaluation.tasks import Inputs, Options, classification
 from tests.inference.toy import SCHEMA, save_checkpoint
 from tests.jets import write_files
@@ -125,13 +128,20 @@ def test_every_task_of_every_checkpoint_is_there(evaluated):
   assert list(whole.tasks) == list(SECTIONS)
   assert list(alone.tasks) == ["classification", "embedding"]
   expected = {
-    "pretraining": {"reconstruction_gain", "pt_gain", "eta_gain", "phi_gain", "energy_gain"},
+    "pretraining": {"reconstruction_gain", "pt_gain", "eta_gain", "phi_gain", "energy_gain"}
+    | {"gain_over_rank", "gain_over_interpolation", "pt_gain_over_rank"},
     "classification": {"accuracy", "top3", "macro_f1", "auc_ovr", "auc_ovo", "ece"}
     | {f"{what}_{name}" for what in ("rejection", "sculpting") for name in ("Tbqq", "Tbl")},
     "regression": {"mass_r2", "gen_mass_half_width", "gen_mass_mse"},
     "generation": {"mmd", "pt_kl", "pt_kl_ratio", "histogram_mse", "w1_pt", "w1_mass", "fpd", "kpd"}
     | {"mmd_seed", "pt_kl_seed", "histogram_mse_seed"},
-    "super_resolution": {"chamfer", "chamfer_ratio", "pt_emd", "multiplicity_error"}
+    "super_resolution": {
+      "chamfer",
+      "chamfer_ratio",
+      "chamfer_dr_ratio",
+      "pt_emd",
+      "multiplicity_error",
+    }
     | {"chamfer_seed", "pt_emd_seed", "multiplicity_error_seed"},
     "embedding": {"knn", "mlp1"},
   }
@@ -340,3 +350,44 @@ def test_stages_with_the_same_task_get_columns_of_their_own(runs, dataset, tmp_p
   assert (first.name, second.name) == ("run/first", "run/second")
   assert dict(first.tasks) == dict(second.tasks)
   assert first.facts["stages and steps"] == "first 7"
+
+
+def test_runs_of_several_seeds_have_a_column_of_means(dataset, tmp_path, capsys, compiled_once):
+  folders = []
+  for name, seed, rate in (("a", 0, 1), ("b", 1, 1), ("other", 2, 2)):
+    settings = {"seed": seed, "stage": {"rate": rate}}
+    folders.append(tmp_path / name)
+    save_checkpoint(folders[-1] / "tune" / "best", ["classification"], seed=seed, settings=settings)
+  out = tmp_path / "out"
+  assert status(folders, dataset, out, figures=False, probes="", bootstrap=0) == 0
+  *runs, mean = results(out)
+  assert [run.name for run in runs] == ["a", "b", "other"]
+  assert mean.name == "mean of a, b" and mean.facts["seed"] == "0, 1"
+  for metric, m in mean.tasks["classification"].items():
+    values = [run.tasks["classification"][metric].value for run in runs[:2]]
+    assert m.seeds == 2
+    if None not in values:
+      assert m.value == pytest.approx(np.mean(values))
+      assert m.spread == pytest.approx(np.std(values, ddof=1))
+  assert mean.tasks["classification"]["auc_ovo"].spread > 0
+  assert "2 seeds, spread" in (out / "report.html").read_text()
+  assert "mean of a, b" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("changed", "means"),
+  [
+    ({}, 1),
+    ({"seed": 0}, 0),  # the same training twice has no spread of its own
+    ({"rate": 2}, 0),
+    ({"metric": "top3"}, 0),
+    ({"settings": {}}, 0),  # not known to be alike
+  ],
+)
+def test_only_alike_trainings_of_different_seeds_have_a_mean(changed, means):
+  def column(name, seed=1, rate=1, metric="accuracy", settings=None):
+    sections = {"classification": {metric: Measurement(0.5)}}
+    known = {"seed": seed, "rate": rate} if settings is None else settings
+    return Column(name, sections, settings={"tune": known})
+
+  assert len(means_over_seeds([column("a", seed=0), column("b", **changed)])) == means

@@ -14,6 +14,7 @@ GOOD = {
   "pt_kl_ratio": 0.999,
   "chamfer_ratio": 0.999,
   "reconstruction_gain": 0.3,
+  "gain_over_rank": 0.001,
 }
 BAD = {
   "accuracy": 0.249,
@@ -21,6 +22,7 @@ BAD = {
   "pt_kl_ratio": 1.0,
   "chamfer_ratio": 1.0,
   "reconstruction_gain": 0.299,
+  "gain_over_rank": 0.0,
 }
 
 
@@ -39,7 +41,23 @@ def verdict(tmp_path, capsys, numbers):
 def test_all_that_is_asked_for_is_enough(tmp_path, capsys):
   status, last = verdict(tmp_path, capsys, GOOD)
   assert status == 0
-  assert last == {**GOOD, "seconds": 812, "holds": True}
+  shown = dict.fromkeys(first_result.SHOWN)  # in this file there is nothing but what is asked
+  assert last == {**GOOD, **shown, "seconds": 812, "holds": True}
+
+
+def test_what_is_shown_without_a_bound_has_no_say(tmp_path, capsys):
+  places = {place[:2]: name for name, place in first_result.SHOWN.items() if place[2] == "value"}
+  numbers = {**GOOD, **dict.fromkeys(places.values(), -7.0)}
+  asked = {name: bound[:2] for name, bound in first_result.ASKED.items()}
+  tasks = {}
+  for name, value in numbers.items():
+    task, metric = asked.get(name) or first_result.SHOWN[name][:2]
+    tasks.setdefault(task, {})[metric] = Measurement(value)
+  path = tmp_path / "results.json"
+  path.write_text(results_json([RunResults("run", tasks)]))
+  assert first_result.main([str(path), "1"]) == 0
+  last = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert {last[name] for name in places.values()} == {-7.0}
 
 
 @pytest.mark.parametrize("name", BAD)

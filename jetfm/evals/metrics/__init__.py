@@ -51,7 +51,7 @@ from jetfm.evals.metrics.histograms import (
   kl_divergence,
   probabilities,
 )
-from jetfm.evals.metrics.jetnet import fpd, kpd, physics_features, w1_mass, w1_particles
+from jetfm.evals.metrics.jetnet import fpd, kpd, physics_features
 from jetfm.evals.metrics.measurement import (
   Measurement,
   UndefinedMetric,
@@ -66,6 +66,7 @@ from jetfm.evals.metrics.precision import (
   selection_quality,
   threshold_at_precision,
 )
+from jetfm.evals.metrics.ranks import rank_guesses
 from jetfm.evals.metrics.regression import (
   mean_absolute_error,
   mean_squared_error,
@@ -146,6 +147,8 @@ __all__ = [
   "threshold_at_precision",
   "PrecisionPoint",
   "precision_point",
+  # hidden particles
+  "rank_guesses",
   # regression
   "mean_squared_error",
   "mean_absolute_error",
@@ -166,8 +169,6 @@ __all__ = [
   "gaussian_baseline",
   "energy_flow_polynomials",
   "physics_features",
-  "w1_mass",
-  "w1_particles",
   "fpd",
   "kpd",
   # super-resolution

@@ -1,19 +1,23 @@
-"""The JetNet metrics with their published protocol of resampling: W1, FPD, KPD.
+"""The JetNet metrics FPD and KPD with their published protocol of resampling.
 
 Numbers that are compared with the literature use 50,000 jets on both sides. The random draws are
-those of the jetnet package, so that equal inputs and seeds give equal numbers.
-Sources: arXiv:2106.11535 (W1), arXiv:2211.10295 (FPD, KPD); jetnet 0.2.5.
+those of the jetnet package, so that equal inputs and seeds give equal numbers. Draws with
+replacement hold jets twice, which two independent samples would not: of a pool of n jets that
+leaves a bias of order 1/n in both distances. `replace=False` is without it, for smaller pools.
+Source: arXiv:2211.10295; jetnet 0.2.5.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from jetfm.evals.metrics.distances import frechet_distance, wasserstein_1d
+from jetfm.evals.metrics.distances import frechet_distance
 from jetfm.evals.metrics.energy_flow import energy_flow_polynomials
 from jetfm.evals.metrics.measurement import UndefinedMetric
 
 POLYNOMIAL_DEGREE = 4
+PUBLISHED_JETS = 50_000
+"""Smallest pool of the published protocol."""
 
 
 def physics_features(
@@ -25,50 +29,6 @@ def physics_features(
   axis; pT in GeV rescales features, which the distances undo, but jets of different pT differ then.
   """
   return energy_flow_polynomials(pt, eta, phi, mask, max_edges=4)
-
-
-def w1_mass(
-  true_mass: np.ndarray,
-  generated_mass: np.ndarray,
-  *,
-  num_jets: int = 50_000,
-  batches: int = 5,
-  seed: int = 0,
-) -> tuple[float, float]:
-  """W1 between jet masses, (B,) and (B',): mean and spread over bootstrap batches, in GeV."""
-  rng = np.random.default_rng(seed)
-  values = []
-  for _ in range(batches):
-    x = true_mass[rng.choice(len(true_mass), size=num_jets)]
-    y = generated_mass[rng.choice(len(generated_mass), size=num_jets)]
-    values.append(wasserstein_1d(x, y))
-  return float(np.mean(values)), float(np.std(values))
-
-
-def w1_particles(
-  true: np.ndarray,
-  generated: np.ndarray,
-  true_mask: np.ndarray,
-  generated_mask: np.ndarray,
-  *,
-  num_jets: int = 50_000,
-  batches: int = 5,
-  seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-  """W1 per particle feature, (B, N, F) and (B', M, F): mean (F,) and spread (F,), in their units.
-
-  Whole jets are resampled. Raises: UndefinedMetric when one side has no particle.
-  """
-  rng = np.random.default_rng(seed)
-  values = []
-  for _ in range(batches):
-    i = rng.choice(len(true), size=num_jets)
-    j = rng.choice(len(generated), size=num_jets)
-    x, y = true[i][true_mask[i]], generated[j][generated_mask[j]]
-    if not len(x) or not len(y):
-      raise UndefinedMetric("a sample without any particle")
-    values.append([wasserstein_1d(x[:, f], y[:, f]) for f in range(x.shape[1])])
-  return np.mean(values, axis=0), np.std(values, axis=0)
 
 
 def _normalised(true: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,11 +50,14 @@ def fpd(
   batches: int = 20,
   points: int = 10,
   seed: int = 42,
+  replace: bool = True,
 ) -> tuple[float, float]:
-  """Fréchet physics distance of jet features (B, K) and (B', K): value and error.
+  """Fréchet physics distance of jet features (B, K) and (B', K): value and error of the fit.
 
   The Fréchet distance of samples of size n is biased by c/n; it is measured at `points` sizes,
-  evenly spaced in 1/n, and extrapolated to infinite n with a non-negative intercept and slope.
+  evenly spaced in 1/n, and extrapolated to 1/n = 0 with a non-negative intercept and slope. With
+  replacement that is the distance of the two pools, which has the bias of their own size left.
+  Raises: ValueError without replacement for samples larger than a pool.
   """
   from scipy.optimize import curve_fit
 
@@ -105,7 +68,8 @@ def fpd(
   for size in sizes:
     draws = []
     for _ in range(batches):
-      i, j = rng.choice(len(true), size=size), rng.choice(len(generated), size=size)
+      i = rng.choice(len(true), size=size, replace=replace)
+      j = rng.choice(len(generated), size=size, replace=replace)
       draws.append(frechet_distance(true[i], generated[j]))
     values.append(np.mean(draws))
   fitted, covariance = curve_fit(
@@ -114,7 +78,9 @@ def fpd(
     values,
     bounds=([0, 0], [np.inf, np.inf]),
   )
-  return float(fitted[0]), float(np.sqrt(covariance[0, 0]))
+  # A fit that would go below zero stops a rounding error above it.
+  value = float(fitted[0]) if fitted[0] > 1e-12 else 0.0
+  return value, float(np.sqrt(covariance[0, 0]))
 
 
 def kpd(
@@ -124,21 +90,24 @@ def kpd(
   batches: int = 10,
   batch_size: int = 5_000,
   seed: int = 42,
+  replace: bool = True,
 ) -> tuple[float, float]:
   """Kernel physics distance of jet features (B, K) and (B', K): median and error over batches.
 
-  The unbiased squared MMD with kernel (x.y/K + 1)^4, which may be negative; the error is half the
-  interval that holds 67 % of the batches.
+  The squared MMD without diagonals, with kernel (x.y/K + 1)^4, which may be negative; the error is
+  half the interval that holds 67 % of the batches. Without replacement the value is the mean, which
+  is unbiased, and batches of half a pool spread as the pool's own value does.
+  Raises: ValueError without replacement for batches larger than a pool.
   """
   true, generated = _normalised(true, generated)
   values = []
   for b in range(batches):
     rng = np.random.default_rng(seed + b * 1000)
-    i = rng.choice(len(true), size=batch_size)
-    j = rng.choice(len(generated), size=batch_size)
+    i = rng.choice(len(true), size=batch_size, replace=replace)
+    j = rng.choice(len(generated), size=batch_size, replace=replace)
     values.append(_polynomial_mmd(true[i], generated[j]))
   low, high = np.percentile(values, [16.275, 83.725])
-  return float(np.median(values)), float((high - low) / 2)
+  return float(np.median(values) if replace else np.mean(values)), float((high - low) / 2)
 
 
 def _polynomial_mmd(x: np.ndarray, y: np.ndarray, chunk: int = 1000) -> float:

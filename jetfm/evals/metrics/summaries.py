@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from jetfm.evals.metrics.particles import COORDINATES, RELATIVE, jet_mass, parti
 from jetfm.evals.metrics.weighting import counted, weighted_mean, weighted_std
 
 Results = dict[str, Measurement]
+Jets = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""p4 (B, N, 4) in GeV, mask (B, N), weight (B,) or None."""
 MANY_CLASSES = 20
 """With more, pairs of classes are too many to be resampled, and to be drawn."""
 
@@ -137,11 +140,12 @@ def regression_summary(
   """R2, MSE, MAE, resolution, 68 % half-width of one target, in GeV and standardised.
 
   Shapes: predicted and true (B,) in GeV; mean and std (GeV) standardise as in training. `baselines`
-  holds predictions (B,) by name, such as the analytic constituent mass; the first is shown. The
-  reference is what the mean of the true values reaches.
+  holds predictions (B,) by name, such as the analytic constituent mass; the first is the baseline,
+  more are `others`. The reference is what the mean of the true values reaches.
   """
   baselines = dict(baselines or {})
-  weight, predicted, true, *trivial = counted(weight, predicted, true, *baselines.values())
+  weight, predicted, true, *rest = counted(weight, predicted, true, *baselines.values())
+  trivial = dict(zip(baselines, rest, strict=True))
   constant = np.full(len(true), weighted_mean(true, weight))
   out: Results = {}
 
@@ -150,9 +154,11 @@ def regression_summary(
       return metric(scale(of), scale(true), w)
 
     about: dict = {"reference": _or_none(lambda: value(constant)), "reference_kind": "the mean"}
-    if trivial:
-      about["baseline"] = _or_none(lambda: value(trivial[0]))
-      about["baseline_kind"] = next(iter(baselines))
+    reached = {kind: _or_none(functools.partial(value, x)) for kind, x in trivial.items()}
+    if reached:
+      about["baseline_kind"] = next(iter(reached))
+      about["baseline"] = reached.pop(about["baseline_kind"])
+      about["others"] = {kind: x for kind, x in reached.items() if x is not None}
     error = _bootstrap(lambda w: value(predicted, w), weight, bootstrap)
     out[f"{target}_{name}"] = measure(lambda: value(predicted), error=error, **about)
 
@@ -171,12 +177,9 @@ def regression_summary(
 
 
 def generation_summary(
-  true_p4: np.ndarray,
-  true_mask: np.ndarray,
-  generated_p4: np.ndarray,
-  generated_mask: np.ndarray,
-  true_weight: np.ndarray | None = None,
-  generated_weight: np.ndarray | None = None,
+  true: Jets,
+  generated: Jets,
+  other: Jets,
   *,
   baselines: Mapping[str, gen.Particles] | None = None,
   jetnet_samples: tuple[int, int] | None = None,
@@ -185,25 +188,32 @@ def generation_summary(
 ) -> Results:
   """MMD, pT KL, histogram MSE, W1 of mass and of particle features, FPD and KPD, with floors.
 
-  Shapes: p4 (B, N, 4) in GeV and mask (B, N) on both sides. `baselines` are particles of trivial
-  generators, by name; the first is the baseline shown. FPD and KPD look at `jetnet_jets`
-  random jets (0: all), and need many: (20_000, 50_000), the smallest and largest sample size, is
-  published; by default half and all of the jets, at most 50,000; the note says so.
+  The floor is the distance of `other` true jets. A generator that knows true jets is to be told
+  those, and not the ones that it is compared with: handing back what it knows then gives the floor.
+
+  Shapes: p4 (B, N, 4) in GeV, mask (B, N) and weights (B,) or None of each sample; `generated` and
+  `other` of about as many jets. `baselines` are particles of trivial generators, by name; the first
+  is the baseline shown. FPD and KPD look at `jetnet_jets` random jets of each sample (0: all). With
+  50,000 they are as published, with draws of 20,000 to 50,000; with fewer, draws are of half to all
+  of them, without replacement, and the note says so. `jetnet_samples`: other sizes of draws.
   """
-  true_weight, true_p4, true_mask = counted(true_weight, true_p4, true_mask)
-  generated_weight, generated_p4, generated_mask = counted(
-    generated_weight, generated_p4, generated_mask
-  )
-  true = particle_coordinates(true_p4, true_mask)
-  generated = particle_coordinates(generated_p4, generated_mask)
-  first, second = gen.split_jets(true, true_mask, true_weight, true_p4, seed=seed)
-  sides = (
-    gen.flat_particles(true, true_mask, true_weight),
-    gen.flat_particles(generated, generated_mask, generated_weight),
-  )
-  # The two halves have half the jets each: the floor of a larger sample is lower.
-  halves = gen.flat_particles(*first[:3]), gen.flat_particles(*second[:3])
-  trivial = dict(baselines or {})
+  samples = {"true": true, "value": generated, "reference": other}
+  cleaned = {}
+  for kind, (p4, mask, weight) in samples.items():
+    weight, p4, mask = counted(weight, p4, mask)
+    cleaned[kind] = p4, np.asarray(mask, bool), weight
+
+  def particles(names: tuple[str, ...]) -> dict[str, gen.Particles]:
+    return {
+      kind: gen.flat_particles(particle_coordinates(p4, mask, names), mask, weight)
+      for kind, (p4, mask, weight) in cleaned.items()
+    }
+
+  def compared(metric: Callable[[Any, Any], float], of: Mapping[str, Any], **about) -> Measurement:
+    about |= {"reference": metric(of["true"], of["reference"]), "reference_kind": "floor"}
+    return measure(lambda: metric(of["true"], of["value"]), **about)
+
+  sides, trivial = particles(COORDINATES), dict(baselines or {})
   out: Results = {}
   distances: dict[str, Callable[[gen.Particles, gen.Particles], float]] = {
     "mmd": functools.partial(gen.generation_mmd, seed=seed),
@@ -213,32 +223,31 @@ def generation_summary(
   for i, feature in enumerate(COORDINATES):
     distances[f"w1_{feature}"] = functools.partial(_w1_feature, i)
   for name, metric in distances.items():
-    about: dict = {"reference": metric(*halves), "reference_kind": "floor"}
-    reached = {kind: metric(sides[0], sample) for kind, sample in trivial.items()}
+    about: dict = {}
+    reached = {kind: metric(sides["true"], sample) for kind, sample in trivial.items()}
     if reached:
       about["baseline_kind"] = next(iter(reached))
       about["baseline"] = reached.pop(about["baseline_kind"])
       about["others"] = reached
-    out[name] = measure(functools.partial(metric, *sides), **about)
-  mass, generated_mass = (
-    jet_mass(true_p4, true_mask),
-    jet_mass(generated_p4, generated_mask),
-  )
-  out["w1_mass"] = measure(
-    lambda: wasserstein_1d(mass, generated_mass, true_weight, generated_weight),
-    reference=wasserstein_1d(
-      jet_mass(first[3], first[1]), jet_mass(second[3], second[1]), first[2], second[2]
-    ),
-    reference_kind="floor",
-  )
+    out[name] = compared(metric, sides, **about)
+  # A jet points where the generator was told: its shape is seen around its axis only.
+  around_axis = particles(RELATIVE[:2])
+  for i, feature in enumerate(RELATIVE[:2]):
+    out[f"w1_{feature}"] = compared(functools.partial(_w1_feature, i), around_axis)
+  masses = {
+    kind: gen.Particles(jet_mass(p4, mask)[:, None], weight)
+    for kind, (p4, mask, weight) in cleaned.items()
+  }
+  out["w1_mass"] = compared(functools.partial(_w1_feature, 0), masses)
   rng = np.random.default_rng(seed)
-  features = []
-  for p4, jet_mask in ((true_p4, true_mask), (generated_p4, generated_mask)):
-    size = min(jetnet_jets or len(p4), len(p4))
+  # As many jets of each: the noise of the floor is then that of the value.
+  size = min(len(weight) for *_, weight in cleaned.values())
+  size = min(size, jetnet_jets or size)
+  features = {}
+  for kind, (p4, mask, _) in cleaned.items():
     rows = np.sort(rng.choice(len(p4), size, replace=False))
-    features.append(_physics_features(p4[rows], jet_mask[rows]))
-  out |= _physics_distances(features[0], features[1], jetnet_samples, seed)
-  return out
+    features[kind] = _physics_features(p4[rows], mask[rows])
+  return out | _physics_distances(features, jetnet_samples)
 
 
 def _w1_feature(i: int, x: gen.Particles, y: gen.Particles) -> float:
@@ -253,23 +262,23 @@ def _physics_features(p4: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _physics_distances(
-  true: np.ndarray, generated: np.ndarray, samples: tuple[int, int] | None, seed: int
+  features: Mapping[str, np.ndarray], samples: tuple[int, int] | None
 ) -> Results:
   """FPD and KPD on energy flow polynomials; they resample jets and know no weights."""
-  fewest = min(len(true), len(generated))
-  if fewest < 100:
-    reason = f"FPD and KPD need at least 100 jets, got {fewest}"
+  jets = len(features["true"])
+  if jets < 100:
+    reason = f"FPD and KPD need at least 100 jets on each side, got {jets}"
     return {name: Measurement(None, reason=reason) for name in ("fpd", "kpd")}
-  low, high = samples or (min(fewest // 2, 20_000), min(fewest, 50_000))
-  note = "" if (low, high) == (20_000, 50_000) else f"from samples of {low} to {high} jets"
-  (half,), (other,) = gen.split_jets(true, seed=seed)
+  published = jets >= jetnet.PUBLISHED_JETS
+  low, high = samples or ((20_000, 50_000) if published else (jets // 2, jets))
+  note = "" if published and not samples else f"from draws of {low} to {high} jets"
   out: Results = {}
   for name, metric in (
-    ("fpd", lambda x, y: jetnet.fpd(x, y, min_samples=low, max_samples=high)),
-    ("kpd", lambda x, y: jetnet.kpd(x, y, batch_size=min(high, 5_000))),
+    ("fpd", functools.partial(jetnet.fpd, min_samples=low, max_samples=high)),
+    ("kpd", functools.partial(jetnet.kpd, batch_size=min(low, 5_000))),
   ):
-    value, error = metric(true, generated)
-    floor, _ = metric(half, other)
+    value, error = metric(features["true"], features["value"], replace=published)
+    floor, _ = metric(features["true"], features["reference"], replace=published)
     out[name] = Measurement(value, error, reference=floor, reference_kind="floor", note=note)
   return out
 
@@ -289,7 +298,8 @@ def super_resolution_summary(
   """Chamfer, pT EMD and multiplicity error, means over jets with their errors.
 
   Shapes: p4 (B, N, 4) in GeV, mask (B, N), each of its own N; label (B,). The baseline copies the
-  input; the chance level takes another true jet of the same class.
+  input; the chance level takes another true jet of the same class. Both Chamfer distances also come
+  over that of the input, with the error of a ratio of means over the same jets.
   """
   weight, *arrays = counted(
     weight, predicted_p4, predicted_mask, true_p4, true_mask, input_p4, input_mask, label
@@ -324,7 +334,33 @@ def super_resolution_summary(
     except UndefinedMetric as error:
       about |= {"value": None, "reason": str(error)}
     out[name] = Measurement(**about)
+    if name in ("chamfer", "chamfer_dr"):
+      ratio = _ratio_to_input(out[name], per_jet["value"], per_jet["baseline"], weight)
+      out |= {f"{name}_ratio": ratio} if ratio else {}
   return out
+
+
+def _ratio_to_input(
+  m: Measurement, per_jet: np.ndarray, of_input: np.ndarray, weight: np.ndarray
+) -> Measurement | None:
+  """None where the distance is undefined, or 0 for the input."""
+  some = np.isfinite(per_jet) & np.isfinite(of_input)
+  if m.value is None or not some.any():
+    return None
+  x, y, w = per_jet[some], of_input[some], weight[some]
+  level = weighted_mean(y, w)
+  if level == 0:
+    return None
+  ratio = weighted_mean(x, w) / level
+  _, error = _mean_over_jets(x - ratio * y, w)
+  return Measurement(
+    ratio,
+    error / level,
+    reference=None if m.reference is None else m.reference / level,
+    reference_kind=m.reference_kind,
+    baseline=1.0,
+    baseline_kind=m.baseline_kind,
+  )
 
 
 def _chamfer(true_mask, predicted, predicted_mask, true, squared: bool = True) -> np.ndarray:

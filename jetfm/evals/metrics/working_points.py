@@ -98,10 +98,15 @@ def background_rejection(
   signal_efficiency: float,
   weight: np.ndarray | None = None,
 ) -> Measurement:
-  """1/e_B at a signal efficiency, with the binomial error of e_B: (B,), (B,) bool -> measurement.
+  """1/e_B at a signal efficiency and its error, (B,), (B,) bool -> measurement.
 
-  Chance is 1/e_S. Undefined, with a 95 % lower limit in the reason, when no background event
-  passes; and without signal or background.
+      var e_B = e_B (1 - e_B)/N_B + var e_B(u),      u ~ Beta(e_S N_S, (1 - e_S) N_S + 1)
+
+  The second term is the threshold's, which the finite signal sample sets: u is the true efficiency
+  at that order statistic, and e_B(u) the ROC curve; where it is straight, this is its slope squared
+  times e_S (1 - e_S)/N_S. With weights N are the effective numbers of events. Chance is 1/e_S.
+  Undefined, with a 95 % lower limit in the reason, when no background event passes; and without
+  signal or background.
   """
   chance: dict[str, Any] = {"reference": 1 / signal_efficiency, "reference_kind": "chance"}
   is_signal = np.asarray(is_signal, bool)
@@ -114,19 +119,33 @@ def background_rejection(
   w = weight[~is_signal]
   value, error = efficiency(score[~is_signal] >= cut, w)
   if value == 0:
-    effective = w.sum() ** 2 / np.sum(w**2)
-    limit = 1 / -np.expm1(np.log(0.05) / effective)
-    reason = f"none of {effective:.0f} background events passes: above {limit:.3g} (95 % CL)"
+    limit = 1 / -np.expm1(np.log(0.05) / _effective(w))
+    reason = f"none of {_effective(w):.0f} background events passes: above {limit:.3g} (95 % CL)"
     return Measurement(None, reason=reason, **chance)
-  return Measurement(1 / value, error / value**2, **chance)
+  of_cut = _spread_of_the_cut(score, is_signal, signal_efficiency, weight)
+  return Measurement(1 / value, np.hypot(error, of_cut) / value**2, **chance)
+
+
+def _effective(weight: np.ndarray) -> float:
+  return float(weight.sum() ** 2 / np.sum(weight**2))
+
+
+def _spread_of_the_cut(score, is_signal, signal_efficiency: float, weight) -> float:
+  from scipy.stats import beta
+
+  number = _effective(weight[is_signal])
+  share = (np.arange(200) + 0.5) / 200
+  true = beta.ppf(share, signal_efficiency * number, (1 - signal_efficiency) * number + 1)
+  eff_b, eff_s, _ = roc_curve(score, is_signal, weight)
+  return float(np.std(np.interp(true, eff_s, eff_b)))
 
 
 @dataclasses.dataclass(frozen=True)
 class BinnedEfficiency:
   """Efficiencies at one cut in K bins of a variable; NaN where a bin is empty.
 
-  Attributes: edges (K + 1,); signal, background and their binomial errors (K,); rejection (K,) is
-  1/background, infinity where nothing passes, with rejection_error (K,).
+  Attributes: edges (K + 1,); signal, background and their binomial errors (K,), those of the cut as
+  it is; rejection (K,) is 1/background, infinity where nothing passes, with rejection_error (K,).
   """
 
   edges: np.ndarray

@@ -9,7 +9,7 @@ from jetfm.evals.sections.embedding import embedding_section
 from jetfm.evals.sections.features import Guesses, features_section
 from jetfm.evals.sections.generation import generation_section
 from jetfm.evals.sections.jets import Jets, Section
-from jetfm.evals.sections.pretraining import pretraining_section
+from jetfm.evals.sections.pretraining import Reconstructed, pretraining_section
 from jetfm.evals.sections.regression import regression_section
 from jetfm.evals.sections.super_resolution import super_resolution_section
 
@@ -17,6 +17,7 @@ __all__ = [
   "Guesses",
   "Jets",
   "MASS_EDGES",
+  "Reconstructed",
   "Section",
   "classification_section",
   "embedding_section",

@@ -19,9 +19,13 @@ from jetfm.evals.metrics import (
   split_jets,
 )
 from jetfm.evals.metrics.seed import GENERATED_SLOTS
+from jetfm.evals.metrics.weighting import random_halves
 from jetfm.evals.sections.jets import Jets, Section, packed_by_pt
 
 HISTOGRAMS, GAUSSIAN = "histogram sampling", "Gaussian fit"
+PAIRED = (
+  "conditioned on the true jets it is compared with: no floor of independent halves bounds it"
+)
 
 
 def generation_section(
@@ -35,17 +39,18 @@ def generation_section(
 ) -> Section:
   """Distances of the generated jets from the true ones, their floors, and the seed's variants.
 
+  Each generated jet was made knowing the true one of its row: its embedding or its kinematics, and
+  its direction. So jets generated from one half are compared with the true ones of the other half,
+  and the floor compares the two true halves. The seed's variants compare all with all, as it did.
+
   `generated` has weights of its own; `training` are other jets than the true ones, to which the
   trivial generators and the seed's standardisation are fitted: without them both are left out.
   """
-  baselines = {} if training is None else _trivial(jets, training, seed)
+  told, unseen = random_halves(len(jets), seed=seed)
+  true, made = jets.select(unseen), generated.select(told)
+  baselines = {} if training is None else _trivial(true, training, seed)
   metrics = generation_summary(
-    jets.p4,
-    jets.mask,
-    generated.p4,
-    generated.mask,
-    jets.weight,
-    generated.weight,
+    *((some.p4, some.mask, some.weight) for some in (true, made, jets.select(told))),
     baselines=baselines,
     jetnet_jets=jetnet_jets,
     seed=seed,
@@ -62,9 +67,14 @@ def generation_section(
     )
   if training is not None:
     metrics |= _as_the_seed(jets, generated, training, seed)
-  section = Section(metrics, {"trivial generators were fitted to": len(training or ())})
+  details = {
+    "jets that were generated from": len(told),
+    "other jets that these are compared with": len(unseen),
+    "trivial generators were fitted to": len(training or ()),
+  }
+  section = Section(metrics, details)
   if figures:
-    section.figures.extend(_draw(jets, generated, baselines))
+    section.figures.extend(_draw(true, made, baselines))
   return section
 
 
@@ -96,7 +106,7 @@ def _as_the_seed(jets: Jets, generated: Jets, training: Jets, seed: int) -> dict
   floor = generation_seed(*(half for (half,) in split_jets(true, seed=seed)), seed=seed)
   found = generation_seed(true, seen(generated), seed=seed)
   return {
-    name: Measurement(value, reference=floor[name], reference_kind="floor")
+    name: Measurement(value, reference=floor[name], reference_kind="floor", note=PAIRED)
     for name, value in found.items()
   }
 

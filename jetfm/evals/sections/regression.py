@@ -12,6 +12,9 @@ from jetfm.evals.sections.jets import Jets, Section
 CONSTITUENTS = ("mass", "gen_mass")
 """Targets that the mass of the jet's particles estimates without any training."""
 
+CALIBRATED = ("gen_mass",)
+"""Those of which it is a biased estimate: what the detector loses, a straight line gives back."""
+
 WORDS = {"mass": "mass", "gen_mass": "particle-level mass", "seed_mass": "seed's mass"}
 
 
@@ -19,6 +22,7 @@ def regression_section(
   jets: Jets,
   predicted: Mapping[str, np.ndarray],
   scales: Mapping[str, tuple[float, float]],
+  training: Jets | None = None,
   *,
   bootstrap: int = 0,
   figures: bool = True,
@@ -26,7 +30,8 @@ def regression_section(
   """Metrics of each target, over the jets that have it.
 
   Shapes: predicted target -> (B,) in its unit; scales target -> mean and standard deviation that
-  standardised it in training.
+  standardised it in training. The baseline is the mass of the jet's particles where it estimates
+  the target; with `training`, other jets than the true ones, on the best straight line there.
   """
   section = Section({})
   mass = jet_mass(jets.p4, jets.mask) if set(predicted) & set(CONSTITUENTS) else jets.pt
@@ -40,6 +45,8 @@ def regression_section(
     weight = jets.weight[some]
     baselines = {}
     if target in CONSTITUENTS:
+      if target in CALIBRATED and (line := _line(training, target)):
+        baselines["mass of the particles, calibrated"] = line[0] * mass[some] + line[1]
       baselines["mass of the particles"] = mass[some]
     mean, std = scales.get(target, (0.0, 1.0))
     section.metrics.update(
@@ -63,3 +70,18 @@ def regression_section(
       )
       section.figures.append(("response", target, figure))
   return section
+
+
+def _line(jets: Jets | None, target: str) -> tuple[float, float] | None:
+  """Slope and intercept (GeV) of the target in the mass of the particles, by least squares.
+
+  None without two jets that have the target and different masses.
+  """
+  if jets is None or target not in jets.targets:
+    return None
+  jets = jets.select(np.isfinite(jets.targets[target]))
+  mass = jet_mass(jets.p4, jets.mask)
+  if len(np.unique(mass)) < 2:
+    return None
+  slope, intercept = np.polyfit(mass, jets.targets[target], 1, w=np.sqrt(jets.weight))
+  return float(slope), float(intercept)

@@ -46,16 +46,6 @@ def super_resolution_section(
     jets.weight,
     seed=seed,
   )
-  chamfer = metrics["chamfer"]
-  if chamfer.value is not None and chamfer.baseline:
-    metrics["chamfer_ratio"] = Measurement(
-      chamfer.value / chamfer.baseline,
-      None if chamfer.error is None else chamfer.error / chamfer.baseline,
-      reference=None if chamfer.reference is None else chamfer.reference / chamfer.baseline,
-      reference_kind=chamfer.reference_kind,
-      baseline=1.0,
-      baseline_kind=chamfer.baseline_kind,
-    )
   if training is not None:
     metrics |= _as_the_seed(jets, predicted, low, training)
   section = Section(metrics, {"given": given})

@@ -8,7 +8,6 @@ event), `tune_channels` (limits of the four channels), `fit_four_momentum` (the 
 from jetfm.evals.selection.candidates import find_three_pions
 from jetfm.evals.selection.channels import (
   CHANNELS,
-  PUBLISHED,
   ChannelSelection,
   tune_channels,
 )
@@ -36,7 +35,6 @@ __all__ = [
   "tune_channels",
   "ChannelSelection",
   "CHANNELS",
-  "PUBLISHED",
   # the kinematic fit
   "fit_four_momentum",
   "Fit",

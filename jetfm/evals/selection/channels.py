@@ -29,13 +29,6 @@ CHANNELS = (
 )
 """Decay chains. The first three are ordered as the pions that are not of the rho."""
 NON_RESONANT = 3
-PUBLISHED = {
-  CHANNELS[0]: {"model": (0.85, 0.88, 0.87), "traditional": (0.72, 0.74, 0.73)},
-  CHANNELS[1]: {"model": (0.83, 0.90, 0.86), "traditional": (0.71, 0.74, 0.72)},
-  CHANNELS[2]: {"model": (0.87, 0.92, 0.90), "traditional": (0.82, 0.82, 0.82)},
-  CHANNELS[3]: {"model": (0.74, 0.76, 0.74), "traditional": (0.74, 0.70, 0.71)},
-}
-"""Precision, recall and F1 of the CLEAR talk (BESIII, April 2026), on other data than ours."""
 
 
 def variables_of(found: ThreePions, channel: int) -> dict[str, np.ndarray]:
