@@ -7,14 +7,23 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
+from jetfm.lorentz import constituent_mass
 from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling, StandardiseTargets
 from jetfm.schema import Feature
 
 
+MEASURED_BY_MASS = ("gen_mass",)
+"""Targets of which the mass of the particles is a first estimate."""
+
+
 class RegressionHead(nn.Module):
   """Standardised targets of the schema from class attention and mean pooling.
+
+  What the particles' mass estimates is predicted as a correction to it: no network has to learn an
+  invariant mass, a difference of large numbers, before it learns what the detector did to it.
 
   `standardise` and `physical` are the way between GeV and the scale of the predictions, with the
   numbers of the training split, which belong to the head (collection `constants`).
@@ -42,10 +51,10 @@ class RegressionHead(nn.Module):
 
   def __call__(self, encoded: Encoded, *, deterministic: bool = True) -> jax.Array:
     x = event_vector(encoded, self.pooling, deterministic=deterministic)
-    x = self.output(x, deterministic=deterministic)
-    if self.is_initializing():
-      self.target_scale(x)  # Linen sets up what is called: without this, no constants
-    return x
+    mass = constituent_mass(encoded.p4, encoded.mask & ~encoded.hidden)
+    first = self.target_scale(jnp.stack([mass] * len(self.targets), axis=-1))
+    measured = jnp.asarray([t.name in MEASURED_BY_MASS for t in self.targets])
+    return self.output(x, deterministic=deterministic) + jnp.where(measured, first, 0)
 
   def standardise(self, values: jax.Array) -> jax.Array:
     """Targets in physical units (B, T) -> the scale of the predictions."""

@@ -48,6 +48,19 @@ def test_regression_has_the_scale_of_its_schema(schema, make_batch, initialise):
   )
 
 
+def test_regression_starts_at_the_mass_of_the_particles(schema, make_batch, initialise):
+  batch = make_batch()
+  head, x = RegressionHead(schema.targets, layers=0, widths=(8,)), encoded(batch)
+  variables = initialise(head, x)
+  last = variables["params"]["output"]["linear_1"]
+  variables["params"]["output"]["linear_1"] = jax.tree.map(np.zeros_like, last)
+  start = head.apply(variables, x)
+  names = [t.name for t in schema.targets]
+  physical = head.apply(variables, start, method="physical")[:, names.index("gen_mass")]
+  np.testing.assert_allclose(physical, lorentz.constituent_mass(batch.p4, batch.mask), rtol=1e-4)
+  assert not np.delete(start, names.index("gen_mass"), axis=1).any()
+
+
 @pytest.mark.parametrize(
   "make",
   [
