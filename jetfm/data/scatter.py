@@ -111,7 +111,7 @@ def _scatter_chunk(
     report.integral[i] = _small_integers(events.features[:, i])
   event_id = events.event_id + np.int32(job.first_event_id)
   events = dataclasses.replace(events, event_id=event_id)
-  split = _splits(chunk.event_number[good], job, settings)
+  split = _splits(chunk, job, settings)[good]
   np.add.at(report.multiplicity, (split, events.counts), 1)
   order = mix64(events.event_id, seed64("order", settings.seed))
   length_class = np.searchsorted(settings.edges, events.counts)
@@ -149,11 +149,14 @@ def _without_faults(
   return np.flatnonzero(good)
 
 
-def _splits(event_number: np.ndarray, job: ScatterJob, settings: Settings) -> np.ndarray:
-  """(n,) split of each event: a hash of its file's name and its number, nothing else."""
+def _splits(chunk: Chunk, job: ScatterJob, settings: Settings) -> np.ndarray:
+  """(n,) split of each event: a hash of its number, or of its file's name and entry without one."""
   if job.split != HASHED:
-    return np.full(len(event_number), SPLITS.index(job.split))
-  bits = mix64(event_number, seed64("split", settings.seed, job.path.name))
+    return np.full(len(chunk.events), SPLITS.index(job.split))
+  if chunk.event_number is None:
+    bits = mix64(chunk.events.event_id, seed64("split", settings.seed, job.path.name))
+  else:
+    bits = mix64(chunk.event_number, seed64("split", settings.seed))
   u = (bits >> np.uint64(11)) / 2.0**53
   return np.searchsorted(np.cumsum(settings.fractions)[:2], u, side="right")
 

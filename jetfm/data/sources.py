@@ -44,12 +44,13 @@ class Chunk:
 
   Attributes:
     events: label -1 where the file does not name exactly one class; event_id is the entry.
-    event_number: (n,) generated event; jets of one event have the same number.
+    event_number: (n,) generated event; jets of one event have the same number, in other files too.
+      None where the file does not tell: then each entry is an event of its own.
     faults: what only the reader can see, a mask with holes for example.
   """
 
   events: Events
-  event_number: np.ndarray
+  event_number: np.ndarray | None
   faults: tuple[Fault, ...] = ()
 
 
@@ -213,7 +214,7 @@ def from_padded(
   counts = present.sum(axis=1, dtype=np.int32)
   holes = present[:, 1:] & ~present[:, :-1]
   flat = p4[present].astype(np.float32)
-  number = np.arange(start, start + len(counts))
+  entry = np.arange(start, start + len(counts), dtype=np.int32)
   known = (label >= 0) & (label < num_classes)
   return Chunk(
     Events(
@@ -224,8 +225,8 @@ def from_padded(
       else np.ascontiguousarray(features[present], np.float32),
       jet_columns(counts, flat, layout.event),
       np.where(known, label, -1).astype(np.int32),
-      number.astype(np.int32),
+      entry,
     ),
-    number,
+    None,
     (Fault("mask with holes: a particle after an empty slot", branch, holes.any(axis=1)),),
   )

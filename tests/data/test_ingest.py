@@ -127,6 +127,25 @@ def test_jets_of_one_generated_event_stay_together(files, directory):
   assert together > 100 and len(set(split.values())) == 3
 
 
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_number_names_the_same_event_in_every_file(tmp_path, numbered):
+  """A tagged jet of an event in one file, the other jet in another. An entry is no such number."""
+  number = random_jets(200)["event_number"]
+  for label in ("QCD", "Hbb"):
+    jets = random_jets(200, label) | {"event_number": number}
+    if not numbered:
+      del jets["event_number"]
+    write_root(tmp_path / f"{PREFIXES[label]}_0.root", jets)
+  quiet_ingest(tmp_path, tmp_path / "out", fractions=(0.4, 0.3, 0.3))
+  split = split_of_jets(tmp_path / "out")
+  one, two = ([split[f"{PREFIXES[c]}_0.root", i] for i in range(200)] for c in ("QCD", "Hbb"))
+  same = np.mean([a == b for a, b in zip(one, two, strict=True)])
+  if numbered:
+    assert same == 1 and len(set(one)) == 3
+  else:  # as often as by chance, 0.34, within five standard deviations
+    assert abs(same - 0.34) < 5 * np.sqrt(0.34 * 0.66 / 200)
+
+
 def test_adding_a_file_moves_no_other_event(files, directory, tmp_path):
   extra = write_root(tmp_path / "HToBB_000a.root", random_jets(50, "Hbb", seed=77))
   quiet_ingest(f"{files},{extra}", tmp_path / "more")
