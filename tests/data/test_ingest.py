@@ -4,6 +4,8 @@ import dataclasses
 import gc
 import itertools
 import json
+import pathlib
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -129,7 +131,7 @@ def test_jets_of_one_generated_event_stay_together(files, directory):
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_a_number_names_the_same_event_in_every_file(tmp_path, numbered):
-  """A tagged jet of an event in one file, the other jet in another. An entry is no such number."""
+  """The two jets of an event may be in two files. Numbers of entries mean nothing of the kind."""
   number = random_jets(200)["event_number"]
   for label in ("QCD", "Hbb"):
     jets = random_jets(200, label) | {"event_number": number}
@@ -161,8 +163,33 @@ def test_fractions_and_given_splits(files, tmp_path):
   quiet_ingest({"train": f"{files}/*_000.root", "test": f"{files}/*_001.root"}, tmp_path / "given")
   for (name, _), split in split_of_jets(tmp_path / "given").items():
     assert split == {"000": "train", "001": "test"}[name[-8:-5]]
-  with pytest.raises(DataError, match="named for two splits"):
-    quiet_ingest({"train": files, "test": files}, tmp_path / "both")
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("", "valid"), ("train", "train"), ("", "")])
+@pytest.mark.parametrize("copy", [pathlib.Path.symlink_to, shutil.copyfile, None])
+def test_a_file_is_stored_once(tmp_path, splits, copy):
+  """Whether it is named twice, or there twice under two names."""
+  first = write_root(tmp_path / "HToBB_0.root", random_jets(40, "Hbb"))
+  second = tmp_path / "HToBB_1.root" if copy else first.parent / ".." / tmp_path.name / first.name
+  if copy is shutil.copyfile:
+    copy(first, second)
+  elif copy:
+    copy(second, first)
+  sources = {}
+  for split, path in zip(splits, (first, second), strict=True):
+    sources[split] = f"{sources[split]},{path}" if split in sources else str(path)
+  reason = "stored twice" if len(sources) == 1 else "named for two splits"
+  with pytest.raises(DataError, match=reason) as error:
+    quiet_ingest(sources, tmp_path / "out", on_bad="drop")
+  assert str(first) in str(error.value) and str(second) in str(error.value)
+
+
+def test_files_without_entries_are_no_copies(tmp_path):
+  """What a tight selection leaves is often the same empty table."""
+  write_root(tmp_path / "HToBB_0.root", random_jets(40, "Hbb"))
+  empty = write_root(tmp_path / "HToBB_1.root", {k: v[:0] for k, v in random_jets(1).items()})
+  shutil.copyfile(empty, tmp_path / "HToBB_2.root")
+  assert [s["kept"] for s in quiet_ingest(tmp_path, tmp_path / "out").sources] == [40, 0, 0]
 
 
 def test_seeds_give_other_splits_and_orders(files, directory, tmp_path):
