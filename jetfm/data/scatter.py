@@ -133,10 +133,11 @@ def _without_faults(
   faults = find_faults(chunk, layout, p4_names, job.expected_class)
   if faults and settings.on_bad == "error":
     first = min(faults, key=lambda f: int(f.bad.argmax()))
-    entry = chunk.events.event_id[int(first.bad.argmax())]
+    at = int(first.bad.argmax())
+    entry = chunk.events.event_id[at]
     branch = settings.branches.get(first.branch, first.branch)
     raise DataError(
-      f"{job.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
+      f"{job.path.name}, entry {entry}, branch '{branch}': {first.of(at)}. "
       f"Mend the file, or leave such {kind_of(settings.inputs).what} out, counted, with "
       "--config.on_bad=drop"
     )

@@ -31,11 +31,16 @@ WITH_BRANCHES = (".root", ".parquet")
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-  """A reason to refuse events: (n,) bool `bad`, and the branch that shows it."""
+  """A reason to refuse events: (n,) bool `bad`, the branch that shows it, perhaps its values."""
 
   reason: str
   branch: str
   bad: np.ndarray
+  values: np.ndarray | None = None
+
+  def of(self, event: int) -> str:
+    """The reason, with the event's value."""
+    return self.reason if self.values is None else f"{self.reason} ({self.values[event]})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +149,7 @@ def open_source(
       f"{path}: branches can be named in files of {list(WITH_BRANCHES)} only; see the layout of "
       f"'{path.suffix}' in {READERS[path.suffix]}"
     )
-  return reader.open_source(path)
+  return reader.open_source(path, labels)
 
 
 def require(source: Source, names: Sequence[str], inputs: str, hint: str) -> None:
@@ -197,25 +202,33 @@ def jet_columns(counts: np.ndarray, p4: np.ndarray, names: Sequence[str]) -> np.
   return out
 
 
+def not_whole(branch: str, values: np.ndarray) -> Fault:
+  """(n,) numbers that must be whole."""
+  return Fault("no whole number", branch, values != np.rint(values), values)
+
+
 def from_padded(
   p4: np.ndarray,
   present: np.ndarray,
-  label: np.ndarray,
+  label: np.ndarray | None,
   num_classes: int,
   layout: Layout,
   start: int,
   branch: str,
   features: np.ndarray | None = None,
+  faults: Sequence[Fault] = (),
 ) -> Chunk:
-  """Padded arrays -> a chunk.
+  """Padded arrays -> a chunk, with the `faults` that were found already.
 
-  Shapes: p4 (n, N, 4), present (n, N) bool, label (n,) integers, features (n, N, F) or None.
+  Shapes: p4 (n, N, 4), present (n, N) bool, label (n,) numbers or None, features (n, N, F) or None.
   """
   counts = present.sum(axis=1, dtype=np.int32)
-  holes = present[:, 1:] & ~present[:, :-1]
   flat = p4[present].astype(np.float32)
   entry = np.arange(start, start + len(counts), dtype=np.int32)
-  known = (label >= 0) & (label < num_classes)
+  if label is None:
+    label = np.full(len(counts), -1)
+  known = (label >= 0) & (label < num_classes) & (label == np.rint(label))
+  holes = (present[:, 1:] & ~present[:, :-1]).any(axis=1)
   return Chunk(
     Events(
       counts,
@@ -228,5 +241,5 @@ def from_padded(
       entry,
     ),
     None,
-    (Fault("mask with holes: a particle after an empty slot", branch, holes.any(axis=1)),),
+    (*faults, Fault("mask with holes: a particle after an empty slot", branch, holes)),
   )
