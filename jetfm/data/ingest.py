@@ -94,6 +94,7 @@ def ingest(
     except BaseException:
       _remove_data_set(out)
       raise
+    _say_what_is_left_out(plan, manifest, say)
     return manifest
   except OSError as error:
     reason = error.strerror or str(error)
@@ -153,6 +154,12 @@ def _remove_data_set(out: pathlib.Path) -> None:
   for path in out.iterdir():
     if _SHARD.fullmatch(path.name):
       path.unlink()
+
+
+def _say_what_is_left_out(plan: Plan, manifest: Manifest, say: Callable[[str], None]) -> None:
+  planned, stored = (next(iter(schemas.values())) for schemas in (plan.schemas, manifest.schemas))
+  if lost := [t.name for t in planned.targets if t.name not in {s.name for s in stored.targets}]:
+    say(f"left out of the schema: {', '.join(lost)} (0 for every event of the training split)")
 
 
 def _sizes(plan: Plan, memory_megabytes: int) -> tuple[int, int]:

@@ -328,6 +328,23 @@ def test_optional_columns_are_left_out_aloud(tmp_path):
   assert "aux_truth_match" not in schema.spectators and "jet_pt" in schema.spectators
 
 
+def test_a_target_that_no_event_has_is_left_out_aloud(tmp_path):
+  from jetfm.data.ingest import ingest
+
+  jets = random_jets(40, "Hbb")
+  jets["jet_genmass"] = 0 * jets["jet_genmass"]
+  write_root(tmp_path / "HToBB_0.root", jets)
+  said = []
+  ingest({"": str(tmp_path)}, tmp_path / "out", say=said.append)
+  assert said == ["left out of the schema: gen_mass (0 for every event of the training split)"]
+  dataset = open_dataset(tmp_path / "out", "kin4")
+  assert [t.name for t in dataset.schema.targets] == ["mass", "seed_mass"]
+  assert not any(f.needs_fit for f in (*dataset.schema.features, *dataset.schema.targets))
+  place = dataset.schema.spectators.index("jet_sdmass")  # columns keep their names
+  for i, (*_, targets, spectators) in read_all(dataset).items():
+    assert len(targets) == 0 and spectators[place] == jets["jet_sdmass"][i]
+
+
 class TestManifest:
   """What is refused when a data set is opened."""
 
