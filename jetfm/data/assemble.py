@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -68,8 +67,7 @@ def assemble(
   num_classes: int,
   block_events: int,
   longest: int,
-  work: pathlib.Path,
-  out: pathlib.Path,
+  directory: pathlib.Path,
 ) -> tuple[Shard, dict[Feature, Moments]]:
   """Writes one shard; returns its entry in the manifest, and the moments when it is for training.
 
@@ -82,17 +80,15 @@ def assemble(
   counts = tuple(
     tuple(np.bincount(block.label, minlength=num_classes).tolist()) for block in blocks
   )
-  part = work / job.file
-  write_shard(part, (encode(block, layout, columns) for block in blocks))
+  path = directory / job.file
+  write_shard(path, (encode(block, layout, columns) for block in blocks))
   moments: dict[Feature, Moments] = {}
   if job.split == "train":
     of_block = _moments_of(tuple(schemas), layout.particle, block_events, longest)
     for block in blocks:
       for feature, new in of_block(block).items():
         moments[feature] = moments.get(feature, Moments()) + new
-  shard = Shard(job.file, job.length, part.stat().st_size, file_digest(part), counts)
-  os.replace(part, out / job.file)
-  return shard, moments
+  return Shard(job.file, job.length, path.stat().st_size, file_digest(path), counts), moments
 
 
 @functools.lru_cache(maxsize=2)

@@ -3,7 +3,8 @@
 Two passes: `scatter` reads and checks files and spreads their events over temporary spools by
 split, length class and hash; `assemble` gathers ranges of hashes into shards. Memory does not grow
 with the data: per process it is some chunks of 10,000 events in pass 1, and about three times a
-shard of `memory_megabytes / 4` in pass 2. The disk must hold the data twice while it works.
+shard of `memory_megabytes / 4` in pass 2. The disk must hold the data twice while it works, beside
+a data set that it replaces, which goes when the new one is whole.
 
 The data set depends on the files, the settings and `memory_megabytes`, which sets the size of
 shards; not on the number of processes.
@@ -85,15 +86,11 @@ def ingest(
     work.mkdir()
     buckets, bucket_bytes = _sizes(plan, memory_megabytes)
     spools, reports = _scatter_all(plan, settings, work, buckets, processes, progress)
-    _remove_data_set(out)  # only now: bad input leaves an older data set as it was
-    try:
-      manifest = _assemble_all(
-        plan, settings, out, work, spools, reports, bucket_bytes, processes, progress
-      )
-      manifest.save(out)
-    except BaseException:
-      _remove_data_set(out)
-      raise
+    manifest = _assemble_all(
+      plan, settings, work, spools, reports, bucket_bytes, processes, progress
+    )
+    manifest.save(work)
+    _put_in_place(manifest, work, out)
     _say_what_is_left_out(plan, manifest, say)
     return manifest
   except OSError as error:
@@ -148,6 +145,17 @@ def _settings_dict(settings: Settings) -> dict[str, Any]:
   return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
 
 
+def _put_in_place(manifest: Manifest, work: pathlib.Path, out: pathlib.Path) -> None:
+  """Moves a whole data set from `work` to `out`, instead of the one that is there."""
+  try:
+    _remove_data_set(out)
+    for name in (*(s.file for split in manifest.splits.values() for s in split.shards), FILE):
+      os.replace(work / name, out / name)
+  except BaseException:
+    _remove_data_set(out)
+    raise
+
+
 def _remove_data_set(out: pathlib.Path) -> None:
   """Removes a data set, its manifest first; touches nothing else in the directory."""
   (out / FILE).unlink(missing_ok=True)
@@ -198,7 +206,6 @@ def _scatter_all(
 def _assemble_all(
   plan: Plan,
   settings: Settings,
-  out: pathlib.Path,
   work: pathlib.Path,
   spools: Sequence[Spool],
   used: Sequence[ScatterReport],
@@ -206,7 +213,7 @@ def _assemble_all(
   processes: int,
   progress: Progress,
 ) -> Manifest:
-  """Pass 2: the shards, and the manifest that describes them."""
+  """Pass 2: the shards, in `work`, and the manifest that describes them."""
   layout, edges = plan.layout, settings.edges
   integral = np.all([r.integral for r in used], axis=0)
   columns = columns_of(layout, [n for n, i in zip(layout.particle, integral, strict=True) if i])
@@ -222,8 +229,7 @@ def _assemble_all(
     num_classes=len(plan.classes),
     block_events=settings.block_events,
     longest=edges[-1],
-    work=work,
-    out=out,
+    directory=work,
   )
   shards: dict[str, list[Shard]] = {name: [] for name in SPLITS}
   moments = []

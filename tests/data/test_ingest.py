@@ -279,16 +279,21 @@ def test_a_complete_data_set_is_kept_and_another_is_not_overwritten(files, tmp_p
 
 
 @pytest.mark.parametrize("phase", ["read", "write"])
-def test_an_interrupted_ingest_leaves_no_data_set(files, tmp_path, phase):
+@pytest.mark.parametrize("older", [False, True])
+def test_an_interrupted_ingest_leaves_what_there_was(files, tmp_path, phase, older):
   from jetfm.data.ingest import ingest
 
+  if older:
+    quiet_ingest(f"{files}/HToBB_000.root", tmp_path)
+  before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
   def interrupt(name, done, total):
-    if name == phase and done:
+    if name == phase and done == (total if phase == "write" else done) > 0:
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    ingest({"": str(files)}, tmp_path, say=lambda line: None, progress=interrupt)
-  assert list(tmp_path.iterdir()) == []
+    ingest({"": str(files)}, tmp_path, overwrite=True, say=lambda line: None, progress=interrupt)
+  assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_bad_input_leaves_an_older_data_set_as_it_was(files, tmp_path):
