@@ -27,14 +27,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jetfm.data.assemble import assemble, plan_shards
+from jetfm.data.assemble import AssembleJob, assemble, plan_shards
 from jetfm.data.errors import DataError
 from jetfm.data.manifest import FILE, SPLITS, Manifest, Shard, Split
 from jetfm.data.moments import fit, merge
 from jetfm.data.plan import Plan, Settings, SourceFile, list_files, make_plan
 from jetfm.data.records import columns_of
 from jetfm.data.scatter import JOB_EVENTS, ScatterJob, ScatterReport, scatter
-from jetfm.data.spool import Spool, event_dtype, particle_width
+from jetfm.data.spool import Runs, cut_runs, event_dtype, key_sizes, particle_width
 
 WORK = ".ingest"
 _TYPICAL_PARTICLES = 60
@@ -84,11 +84,13 @@ def ingest(
     work.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(work)  # what a killed run left
     work.mkdir()
-    buckets, bucket_bytes = _sizes(plan, memory_megabytes)
-    spools, reports = _scatter_all(plan, settings, work, buckets, processes, progress)
-    manifest = _assemble_all(
-      plan, settings, work, spools, reports, bucket_bytes, processes, progress
-    )
+    buckets, shard_bytes = _sizes(plan, memory_megabytes)
+    reports = _scatter_all(plan, settings, work, buckets, processes, progress)
+    spools = [report.spool for report in reports]
+    sizes = key_sizes(spools, len(SPLITS) * len(settings.edges) * buckets)
+    shards = plan_shards(sizes, settings.edges, plan.layout, shard_bytes)
+    runs = cut_runs(spools, [*(s.first for s in shards), shards[-1].last], work / "cuts")
+    manifest = _assemble_all(plan, settings, work, runs, shards, reports, processes, progress)
     manifest.save(work)
     _put_in_place(manifest, work, out)
     _say_what_is_left_out(plan, manifest, say)
@@ -186,8 +188,8 @@ def _scatter_all(
   buckets: int,
   processes: int,
   progress: Progress,
-) -> tuple[list[Spool], list[ScatterReport]]:
-  """Pass 1: the spools and reports of the files that can be used."""
+) -> list[ScatterReport]:
+  """Pass 1: the reports of the files that can be used."""
   jobs = _scatter_jobs(plan, work)
   run = functools.partial(
     scatter, layout=plan.layout, classes=plan.classes, settings=settings, buckets=buckets
@@ -200,16 +202,16 @@ def _scatter_all(
     reports.append(report)
     done += job.stop - job.start
     progress("read", done, total)
-  return _account(plan, jobs, reports)
+  return _account(plan, reports)
 
 
 def _assemble_all(
   plan: Plan,
   settings: Settings,
   work: pathlib.Path,
-  spools: Sequence[Spool],
+  runs: Runs,
+  tasks: Sequence[AssembleJob],
   used: Sequence[ScatterReport],
-  bucket_bytes: int,
   processes: int,
   progress: Progress,
 ) -> Manifest:
@@ -217,12 +219,10 @@ def _assemble_all(
   layout, edges = plan.layout, settings.edges
   integral = np.all([r.integral for r in used], axis=0)
   columns = columns_of(layout, [n for n, i in zip(layout.particle, integral, strict=True) if i])
-  keys = np.sum([r.keys for r in used], axis=0)
-  tasks = plan_shards(keys, edges, layout, bucket_bytes)
   schemas = tuple(plan.schemas.values())
   run_assemble = functools.partial(
     assemble,
-    spools=spools,
+    runs=runs,
     layout=layout,
     columns=columns,
     schemas=schemas,
@@ -268,7 +268,7 @@ def _scatter_jobs(plan: Plan, work: pathlib.Path) -> list[ScatterJob]:
     size = JOB_EVENTS if file.splittable else max(file.entries, 1)
     for start in range(0, file.entries, size):
       stop = min(start + size, file.entries)
-      spool = Spool(work / f"spool-{len(jobs):06d}")
+      index = work / f"index-{len(jobs):06d}"
       jobs.append(
         ScatterJob(
           i,
@@ -278,32 +278,29 @@ def _scatter_jobs(plan: Plan, work: pathlib.Path) -> list[ScatterJob]:
           stop,
           file.first_event_id,
           file.expected_class,
-          spool,
+          index,
         )
       )
   return jobs
 
 
-def _account(
-  plan: Plan, jobs: Sequence[ScatterJob], reports: Sequence[ScatterReport]
-) -> tuple[list[Spool], list[ScatterReport]]:
-  """Enters what happened in the plan's files; the spools and reports of those that can be used."""
+def _account(plan: Plan, reports: Sequence[ScatterReport]) -> list[ScatterReport]:
+  """Enters what happened in the plan's files; the reports of those that can be used."""
   for report in reports:
     file = plan.files[report.file]
     file.refused = file.refused or report.refused
-  spools, used = [], []
-  for job, report in zip(jobs, reports, strict=True):
+  used = []
+  for report in reports:
     file = plan.files[report.file]
     if file.refused:
       continue
     file.kept += report.kept
     for reason, n in report.drops.items():
       file.drops[reason] = file.drops.get(reason, 0) + n
-    spools.append(job.spool)
     used.append(report)
   if not any(r.kept for r in used):
     raise DataError("no usable events in any of the files")
-  return spools, used
+  return used
 
 
 def _run(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -> Iterator[Result]:

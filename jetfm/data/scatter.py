@@ -23,7 +23,7 @@ JOB_EVENTS = 50_000
 
 @dataclasses.dataclass(frozen=True)
 class ScatterJob:
-  """A stretch of one file, and the spool that it goes to."""
+  """A stretch of one file, and where the index of its runs goes, beside the spools."""
 
   file: int
   path: pathlib.Path
@@ -32,7 +32,7 @@ class ScatterJob:
   stop: int
   first_event_id: int
   expected_class: int | None
-  spool: Spool
+  index: pathlib.Path
 
 
 @dataclasses.dataclass
@@ -40,7 +40,7 @@ class ScatterReport:
   """What one job found.
 
   Attributes:
-    keys: (keys, 2) events and particles of each key.
+    spool: where its events are.
     multiplicity: (splits, longest + 1) histogram of particles per event.
     drops: events left out, by reason.
     truncated: events and particles cut at the last edge.
@@ -49,7 +49,7 @@ class ScatterReport:
   """
 
   file: int
-  keys: np.ndarray
+  spool: Spool
   multiplicity: np.ndarray
   drops: dict[str, int]
   truncated: np.ndarray
@@ -68,16 +68,15 @@ def scatter(
 
   Memory: a few times one chunk. Raises: DataError with `on_bad='error'` for the first bad event.
   """
-  keys = len(SPLITS) * len(settings.edges) * buckets
+  writer = SpoolWriter(job.index, layout)
   report = ScatterReport(
     job.file,
-    np.zeros((keys, 2), np.int64),
+    writer.spool,
     np.zeros((len(SPLITS), settings.edges[-1] + 1), np.int64),
     {},
     np.zeros(2, np.int64),
     np.ones(len(layout.particle), bool),
   )
-  writer = SpoolWriter(job.spool, layout, keys)
   try:
     with contextlib.closing(open_source(job.path, settings.branches, settings.inputs)) as source:
       labels = () if source.classes == () else classes
@@ -92,7 +91,7 @@ def scatter(
       raise
     report.refused = str(error)
   finally:
-    report.keys = writer.close()
+    report.spool = writer.close()
   return report
 
 

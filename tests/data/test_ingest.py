@@ -5,6 +5,7 @@ import gc
 import itertools
 import json
 import pathlib
+import pickle
 import shutil
 import tracemalloc
 
@@ -17,6 +18,8 @@ from jetfm.data import scatter
 from jetfm.data.errors import DataError
 from jetfm.data.manifest import SPLITS, Manifest
 from jetfm.data.pipeline import open_dataset
+from jetfm.data.plan import Settings, list_files, make_plan
+from jetfm.data.scatter import ScatterJob
 from tests.data.conftest import CLASSES, quiet_ingest, read_all
 from tests.jets import PREFIXES, random_jets, write_root
 
@@ -260,6 +263,23 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
   (small, few), (large, many) = peak(1500), peak(6000)
   assert many > 2 * few
   assert large < 1.3 * small
+
+
+def test_reports_do_not_grow_with_the_number_of_shards(files, tmp_path):
+  """Thousands of them go through the parent."""
+  settings = Settings()
+  plan = make_plan(list_files({"": str(files)}), settings, say=lambda line: None)
+  file = plan.files[0]
+
+  def size(buckets):
+    job = ScatterJob(
+      0, file.path, file.split, 0, file.entries, 0, file.expected_class, tmp_path / "index"
+    )
+    report = scatter.scatter(job, plan.layout, plan.classes, settings, buckets)
+    assert report.kept == file.entries
+    return len(pickle.dumps(report))
+
+  assert size(4096) == size(1)
 
 
 def test_a_complete_data_set_is_kept_and_another_is_not_overwritten(files, tmp_path):
