@@ -22,6 +22,7 @@ import numpy as np
 from jetfm.data.events import Events, Layout
 
 _EVENTS, _PARTICLES = ".events", ".particles"
+_TOGETHER = 256  # runs whose cuts are stored side by side
 _END = np.iinfo(np.int64).max  # beyond every key
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -131,7 +132,8 @@ class Runs:
 
   Attributes:
     stems: of the processes' files, and how many runs each has.
-    cuts: file of int64 (runs, shards + 1, 2): events and particles before each shard, and the end.
+    cuts: file of events and particles before each shard, and before the end: int64 arrays
+      (shards + 1, _TOGETHER, 2), as many as it takes, so that a shard's are close together.
     shards: how many they are.
   """
 
@@ -139,18 +141,31 @@ class Runs:
   cuts: pathlib.Path
   shards: int
 
+  def around(self, shard: int) -> np.ndarray:
+    """(2, runs, 2) events and particles before a shard, and before what follows it."""
+    total, parts = sum(count for _, count in self.stems), []
+    with self.cuts.open("rb") as file:
+      for first in range(0, total, _TOGETHER):
+        runs = min(_TOGETHER, total - first)
+        file.seek(2 * 8 * ((self.shards + 1) * first + shard * runs))
+        parts.append(np.fromfile(file, np.int64, 4 * runs).reshape(2, runs, 2))
+    return np.concatenate(parts, axis=1)
+
 
 def cut_runs(spools: Iterable[Spool], bounds: Sequence[int], cuts: pathlib.Path) -> Runs:
   """Looks up the first key of each shard, and the key after the last one, in every run.
 
-  Memory: that of one index, however many there are.
+  Memory: that of one index and some cuts, however many there are.
   """
   stems: dict[pathlib.Path, int] = {}
+  spools = sorted(spools, key=lambda s: s.stem)
+  for spool in spools:
+    stems[spool.stem] = stems.get(spool.stem, 0) + spool.runs
+  runs = itertools.chain.from_iterable(spool.read_index() for spool in spools)
+  found = (run[np.searchsorted(run[:, 0], bounds), 1:] for run in runs)
   with cuts.open("wb") as file:
-    for spool in sorted(spools, key=lambda s: s.stem):
-      stems[spool.stem] = stems.get(spool.stem, 0) + spool.runs
-      for run in spool.read_index():
-        file.write(run[np.searchsorted(run[:, 0], bounds), 1:].tobytes())
+    while some := list(itertools.islice(found, _TOGETHER)):
+      file.write(np.stack(some, axis=1).tobytes())
   return Runs(tuple(stems.items()), cuts, len(bounds) - 1)
 
 
@@ -159,8 +174,7 @@ def read_shard(runs: Runs, layout: Layout, shard: int) -> Events:
 
   Memory: twice what those events take.
   """
-  cuts = np.memmap(runs.cuts, np.int64, "r").reshape(-1, runs.shards + 1, 2)
-  begin, end = np.moveaxis(np.array(cuts[:, shard : shard + 2]), 1, 0)
+  begin, end = runs.around(shard)
   sizes = end - begin
   row = np.empty(sizes[:, 0].sum(), event_dtype(layout))
   particle = np.empty((sizes[:, 1].sum(), particle_width(layout)), np.float32)

@@ -98,7 +98,7 @@ def test_few_files_are_open_at_a_time(tmp_path):
     assert len(reader._open) <= 3
 
 
-@pytest.mark.parametrize(("jobs", "runs"), [(1, 1), (3, 5), (30, 1)])
+@pytest.mark.parametrize(("jobs", "runs"), [(1, 1), (3, 5), (30, 1), (30, 10)])
 def test_shards_hold_every_event_once_ordered_by_its_hash(tmp_path, monkeypatch, jobs, runs):
   """However the events came, and without opening a file for each job and shard."""
   events = random_events(400)
