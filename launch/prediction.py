@@ -192,10 +192,11 @@ def _usable(
   good = np.ones(len(chunk.events), bool)
   if faults and reading.on_bad == "error":
     first = min(faults, key=lambda fault: int(fault.bad.argmax()))
-    entry = chunk.events.event_id[int(first.bad.argmax())]
+    at = int(first.bad.argmax())
+    entry = chunk.events.event_id[at]
     branch = reading.branches.get(first.branch, first.branch)
     raise DataError(
-      f"{source.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
+      f"{source.path.name}, entry {entry}, branch '{branch}': {first.of(at)}. "
       "Mend the file, or give such entries NaN, counted, with --config.on_bad=nan"
     )
   for fault in faults:

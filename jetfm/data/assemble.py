@@ -1,11 +1,10 @@
-"""Pass 2 of ingest: one range of keys out of all spools becomes one shard."""
+"""Pass 2 of ingest: one range of keys out of all runs becomes one shard."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import itertools
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -15,14 +14,15 @@ from jetfm.data.events import Layout
 from jetfm.data.manifest import SPLITS, Shard, file_digest
 from jetfm.data.moments import Moments, MomentsOf
 from jetfm.data.records import Column, encode, write_shard
-from jetfm.data.spool import Spool, event_dtype, particle_width, read_spools
+from jetfm.data.spool import Runs, event_dtype, particle_width, read_shard
 from jetfm.schema import Feature, Schema
 
 
 @dataclasses.dataclass(frozen=True)
 class AssembleJob:
-  """Keys first .. last, all of one split and length class, for one shard."""
+  """Keys first .. last, all of one split and length class, for shard `number` of all."""
 
+  number: int
   split: str
   length: int
   first: int
@@ -33,7 +33,7 @@ class AssembleJob:
 def plan_shards(
   keys: np.ndarray, edges: Sequence[int], layout: Layout, bucket_bytes: int
 ) -> list[AssembleJob]:
-  """Cuts the keys into shards of at most about `bucket_bytes`.
+  """Cuts the keys into shards of at most about `bucket_bytes`, in order; no event is between them.
 
   keys (splits * classes * buckets, 2): events and particles of each key.
   """
@@ -53,7 +53,9 @@ def plan_shards(
       if size:
         ranges.append((length, first, begin + buckets))
     jobs += [
-      AssembleJob(split, n, a, b, f"{split}-{i:05d}-of-{len(ranges):05d}.arrayrecord")
+      AssembleJob(
+        len(jobs) + i, split, n, a, b, f"{split}-{i:05d}-of-{len(ranges):05d}.arrayrecord"
+      )
       for i, (n, a, b) in enumerate(ranges)
     ]
   return jobs
@@ -61,38 +63,35 @@ def plan_shards(
 
 def assemble(
   job: AssembleJob,
-  spools: Sequence[Spool],
+  runs: Runs,
   layout: Layout,
   columns: Sequence[Column],
   schemas: Sequence[Schema],
   num_classes: int,
   block_events: int,
   longest: int,
-  work: pathlib.Path,
-  out: pathlib.Path,
+  directory: pathlib.Path,
 ) -> tuple[Shard, dict[Feature, Moments]]:
   """Writes one shard; returns its entry in the manifest, and the moments when it is for training.
 
   Memory: about three times the shard. Raises: OSError when it cannot be written.
   """
-  events = read_spools(spools, layout, job.first, job.last)
+  events = read_shard(runs, layout, job.number)
   parts = -(-len(events) // block_events)
   cuts = [len(events) * i // parts for i in range(parts + 1)]
   blocks = [events.slice(a, b) for a, b in itertools.pairwise(cuts)]
   counts = tuple(
     tuple(np.bincount(block.label, minlength=num_classes).tolist()) for block in blocks
   )
-  part = work / job.file
-  write_shard(part, (encode(block, layout, columns) for block in blocks))
+  path = directory / job.file
+  write_shard(path, (encode(block, layout, columns) for block in blocks))
   moments: dict[Feature, Moments] = {}
   if job.split == "train":
     of_block = _moments_of(tuple(schemas), layout.particle, block_events, longest)
     for block in blocks:
       for feature, new in of_block(block).items():
         moments[feature] = moments.get(feature, Moments()) + new
-  shard = Shard(job.file, job.length, part.stat().st_size, file_digest(part), counts)
-  os.replace(part, out / job.file)
-  return shard, moments
+  return Shard(job.file, job.length, path.stat().st_size, file_digest(path), counts), moments
 
 
 @functools.lru_cache(maxsize=2)

@@ -3,7 +3,8 @@
 Two passes: `scatter` reads and checks files and spreads their events over temporary spools by
 split, length class and hash; `assemble` gathers ranges of hashes into shards. Memory does not grow
 with the data: per process it is some chunks of 10,000 events in pass 1, and about three times a
-shard of `memory_megabytes / 4` in pass 2. The disk must hold the data twice while it works.
+shard of `memory_megabytes / 4` in pass 2. The disk must hold the data twice while it works, beside
+a data set that it replaces, which goes when the new one is whole.
 
 The data set depends on the files, the settings and `memory_megabytes`, which sets the size of
 shards; not on the number of processes.
@@ -26,14 +27,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jetfm.data.assemble import assemble, plan_shards
+from jetfm.data.assemble import AssembleJob, assemble, plan_shards
 from jetfm.data.errors import DataError
 from jetfm.data.manifest import FILE, SPLITS, Manifest, Shard, Split
 from jetfm.data.moments import fit, merge
 from jetfm.data.plan import Plan, Settings, SourceFile, list_files, make_plan
 from jetfm.data.records import columns_of
 from jetfm.data.scatter import JOB_EVENTS, ScatterJob, ScatterReport, scatter
-from jetfm.data.spool import Spool, event_dtype, particle_width
+from jetfm.data.spool import Runs, cut_runs, event_dtype, key_sizes, particle_width
 
 WORK = ".ingest"
 _TYPICAL_PARTICLES = 60
@@ -83,17 +84,16 @@ def ingest(
     work.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(work)  # what a killed run left
     work.mkdir()
-    buckets, bucket_bytes = _sizes(plan, memory_megabytes)
-    spools, reports = _scatter_all(plan, settings, work, buckets, processes, progress)
-    _remove_data_set(out)  # only now: bad input leaves an older data set as it was
-    try:
-      manifest = _assemble_all(
-        plan, settings, out, work, spools, reports, bucket_bytes, processes, progress
-      )
-      manifest.save(out)
-    except BaseException:
-      _remove_data_set(out)
-      raise
+    buckets, shard_bytes = _sizes(plan, memory_megabytes)
+    reports = _scatter_all(plan, settings, work, buckets, processes, progress)
+    spools = [report.spool for report in reports]
+    sizes = key_sizes(spools, len(SPLITS) * len(settings.edges) * buckets)
+    shards = plan_shards(sizes, settings.edges, plan.layout, shard_bytes)
+    runs = cut_runs(spools, [*(s.first for s in shards), shards[-1].last], work / "cuts")
+    manifest = _assemble_all(plan, settings, work, runs, shards, reports, processes, progress)
+    manifest.save(work)
+    _put_in_place(manifest, work, out)
+    _say_what_is_left_out(plan, manifest, say)
     return manifest
   except OSError as error:
     reason = error.strerror or str(error)
@@ -147,12 +147,29 @@ def _settings_dict(settings: Settings) -> dict[str, Any]:
   return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
 
 
+def _put_in_place(manifest: Manifest, work: pathlib.Path, out: pathlib.Path) -> None:
+  """Moves a whole data set from `work` to `out`, instead of the one that is there."""
+  try:
+    _remove_data_set(out)
+    for name in (*(s.file for split in manifest.splits.values() for s in split.shards), FILE):
+      os.replace(work / name, out / name)
+  except BaseException:
+    _remove_data_set(out)
+    raise
+
+
 def _remove_data_set(out: pathlib.Path) -> None:
   """Removes a data set, its manifest first; touches nothing else in the directory."""
   (out / FILE).unlink(missing_ok=True)
   for path in out.iterdir():
     if _SHARD.fullmatch(path.name):
       path.unlink()
+
+
+def _say_what_is_left_out(plan: Plan, manifest: Manifest, say: Callable[[str], None]) -> None:
+  planned, stored = (next(iter(schemas.values())) for schemas in (plan.schemas, manifest.schemas))
+  if lost := [t.name for t in planned.targets if t.name not in {s.name for s in stored.targets}]:
+    say(f"left out of the schema: {', '.join(lost)} (0 for every event of the training split)")
 
 
 def _sizes(plan: Plan, memory_megabytes: int) -> tuple[int, int]:
@@ -171,8 +188,8 @@ def _scatter_all(
   buckets: int,
   processes: int,
   progress: Progress,
-) -> tuple[list[Spool], list[ScatterReport]]:
-  """Pass 1: the spools and reports of the files that can be used."""
+) -> list[ScatterReport]:
+  """Pass 1: the reports of the files that can be used."""
   jobs = _scatter_jobs(plan, work)
   run = functools.partial(
     scatter, layout=plan.layout, classes=plan.classes, settings=settings, buckets=buckets
@@ -185,38 +202,34 @@ def _scatter_all(
     reports.append(report)
     done += job.stop - job.start
     progress("read", done, total)
-  return _account(plan, jobs, reports)
+  return _account(plan, reports)
 
 
 def _assemble_all(
   plan: Plan,
   settings: Settings,
-  out: pathlib.Path,
   work: pathlib.Path,
-  spools: Sequence[Spool],
+  runs: Runs,
+  tasks: Sequence[AssembleJob],
   used: Sequence[ScatterReport],
-  bucket_bytes: int,
   processes: int,
   progress: Progress,
 ) -> Manifest:
-  """Pass 2: the shards, and the manifest that describes them."""
+  """Pass 2: the shards, in `work`, and the manifest that describes them."""
   layout, edges = plan.layout, settings.edges
   integral = np.all([r.integral for r in used], axis=0)
   columns = columns_of(layout, [n for n, i in zip(layout.particle, integral, strict=True) if i])
-  keys = np.sum([r.keys for r in used], axis=0)
-  tasks = plan_shards(keys, edges, layout, bucket_bytes)
   schemas = tuple(plan.schemas.values())
   run_assemble = functools.partial(
     assemble,
-    spools=spools,
+    runs=runs,
     layout=layout,
     columns=columns,
     schemas=schemas,
     num_classes=len(plan.classes),
     block_events=settings.block_events,
     longest=edges[-1],
-    work=work,
-    out=out,
+    directory=work,
   )
   shards: dict[str, list[Shard]] = {name: [] for name in SPLITS}
   moments = []
@@ -255,7 +268,7 @@ def _scatter_jobs(plan: Plan, work: pathlib.Path) -> list[ScatterJob]:
     size = JOB_EVENTS if file.splittable else max(file.entries, 1)
     for start in range(0, file.entries, size):
       stop = min(start + size, file.entries)
-      spool = Spool(work / f"spool-{len(jobs):06d}")
+      index = work / f"index-{len(jobs):06d}"
       jobs.append(
         ScatterJob(
           i,
@@ -265,32 +278,29 @@ def _scatter_jobs(plan: Plan, work: pathlib.Path) -> list[ScatterJob]:
           stop,
           file.first_event_id,
           file.expected_class,
-          spool,
+          index,
         )
       )
   return jobs
 
 
-def _account(
-  plan: Plan, jobs: Sequence[ScatterJob], reports: Sequence[ScatterReport]
-) -> tuple[list[Spool], list[ScatterReport]]:
-  """Enters what happened in the plan's files; the spools and reports of those that can be used."""
+def _account(plan: Plan, reports: Sequence[ScatterReport]) -> list[ScatterReport]:
+  """Enters what happened in the plan's files; the reports of those that can be used."""
   for report in reports:
     file = plan.files[report.file]
     file.refused = file.refused or report.refused
-  spools, used = [], []
-  for job, report in zip(jobs, reports, strict=True):
+  used = []
+  for report in reports:
     file = plan.files[report.file]
     if file.refused:
       continue
     file.kept += report.kept
     for reason, n in report.drops.items():
       file.drops[reason] = file.drops.get(reason, 0) + n
-    spools.append(job.spool)
     used.append(report)
   if not any(r.kept for r in used):
     raise DataError("no usable events in any of the files")
-  return spools, used
+  return used
 
 
 def _run(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -> Iterator[Result]:

@@ -138,8 +138,8 @@ class JaggedFile(JaggedBranches):
       flags = np.stack([per_event(f"{LABEL}{c}") for c in classes], axis=1).astype(np.float64)
       known = ((flags == 0) | (flags == 1)).all(axis=1) & (flags.sum(axis=1) == 1)
       label = np.where(known, flags.argmax(axis=1), -1).astype(np.int32)
-    entry = np.arange(start, start + len(counts))
-    number = entry
+    entry = np.arange(start, start + len(counts), dtype=np.int32)
+    number = None
     if EVENT_NUMBER in self.names:
       number = per_event(EVENT_NUMBER).astype(np.int64)
     return Chunk(
@@ -149,7 +149,7 @@ class JaggedFile(JaggedBranches):
         features,
         values,
         label,
-        entry.astype(np.int32),
+        entry,
       ),
       number,
       tuple(faults),

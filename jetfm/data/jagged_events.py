@@ -102,12 +102,12 @@ class EventFile(JaggedBranches):
     if classes:
       label = self._labels(self.per_event(arrays, CHAIN), classes)
       faults.append(Fault("decay chain that is no class of the data set", CHAIN, label < 0))
-    entry = np.arange(start, start + len(counts))
-    number = entry
+    entry = np.arange(start, start + len(counts), dtype=np.int32)
+    number = None
     if EVENT_NUMBER in self.names:
       number = self.per_event(arrays, EVENT_NUMBER).astype(np.int64)
     p4 = four_momenta(particles)
-    events = Events(counts, p4, features, values, label, entry.astype(np.int32))
+    events = Events(counts, p4, features, values, label, entry)
     return Chunk(events, number, tuple(faults))
 
   def _labels(self, number: np.ndarray, classes: Sequence[str]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import sys
@@ -15,7 +14,7 @@ import jax
 import numpy as np
 
 from jetfm.data.batch import make_batch
-from jetfm.data.events import Events, flags_in
+from jetfm.data.events import Events, Layout, flags_in
 from jetfm.data.schedule import Schedule
 from jetfm.data.windows import Stream, WindowCache
 from jetfm.typing import Batch
@@ -52,7 +51,7 @@ class Loader:
       Stream(
         dataset.directory,
         manifest.columns,
-        dataclasses.replace(manifest.layout, particle=(*schema.stored, *flags)),
+        Layout((*schema.stored, *flags), (*schema.stored_targets, *schema.spectators)),
         dataset.blocks,
         dataset.labels,
         seed if shuffle else None,

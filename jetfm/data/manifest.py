@@ -177,7 +177,7 @@ class Manifest:
 
   @property
   def targets(self) -> tuple[str, ...]:
-    """Names of the stored targets, the first event columns of `layout`."""
+    """Names of the stored targets, event columns of `layout`."""
     return next(iter(self.schemas.values())).stored_targets
 
   def _to_dict(self) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Moments:
 
   @property
   def std(self) -> float:
-    """Population standard deviation; 1 for a constant, which then standardises to 0."""
-    std = (self.squares / self.count) ** 0.5
+    """Population standard deviation; 1 for a constant, which then standardises to 0, or nothing."""
+    std = (self.squares / max(self.count, 1)) ** 0.5
     return std if std > 1e-7 * abs(self.mean) else 1.0
 
 
@@ -119,9 +119,15 @@ def merge(parts: Sequence[Mapping[Feature, Moments]]) -> dict[Feature, Moments]:
 
 
 def fit(schema: Schema, moments: Mapping[Feature, Moments]) -> Schema:
-  """The schema with its z-scores; unchanged when there was nothing to fit on."""
+  """The schema with its z-scores; unchanged when there was nothing to fit on.
+
+  A target that no event has is left out. A feature that was never measured gets mean 0 and std 1:
+  models see 0 wherever it is missing.
+  """
   if not any(m.count for m in moments.values()):
     return schema
+  targets = tuple(t for t in schema.targets if t not in moments or moments[t].count)
+  schema = dataclasses.replace(schema, targets=targets)
   found = {
     f.name: (m.mean, m.std) for f, m in moments.items() if f in (*schema.features, *schema.targets)
   }

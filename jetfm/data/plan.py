@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jetfm.data.branches import LABEL, check_branches
@@ -104,7 +104,7 @@ class Plan:
 def list_files(sources: Mapping[str, str]) -> tuple[SourceFile, ...]:
   """Patterns by split ('' for files that are split by hash) -> the files, with their digests.
 
-  Raises: DataError for a pattern without files, a file in two splits, or no pattern at all.
+  Raises: DataError for a pattern without files, or no pattern at all.
   """
   files: list[SourceFile] = []
   for split, patterns in sources.items():
@@ -115,10 +115,6 @@ def list_files(sources: Mapping[str, str]) -> tuple[SourceFile, ...]:
       files.append(SourceFile(path, split or HASHED, size, file_digest(path)))
   if not files:
     raise DataError("no sources: name a file, directory or glob with --config.sources=...")
-  seen: dict[pathlib.Path, str] = {}
-  for file in files:
-    if seen.setdefault(file.path.resolve(), file.split) != file.split:
-      raise DataError(f"{file.path} is named for two splits")
   return tuple(files)
 
 
@@ -127,7 +123,8 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
 
   Files that cannot be used get `refused` with `on_bad='drop'`. Optional columns that some file
   lacks are left out, with a line that says so.
-  Raises: DataError, with `on_bad='error'` for the first file that cannot be used.
+  Raises: DataError for a file that is there twice, and with `on_bad='error'` for the first file
+    that cannot be used.
   """
   kind = kind_of(settings.inputs)
   particle = kind.stored(settings.inputs)
@@ -158,6 +155,7 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
     raise DataError("none of the files can be used: see the lines above")
   if next_id >= 2**31:
     raise DataError(f"{next_id} events do not fit a 32-bit number: make several data sets")
+  _refuse_copies(file for file, _ in opened)
   assert classes is not None
 
   left_out: list[str] = []
@@ -180,6 +178,19 @@ def make_plan(files: Sequence[SourceFile], settings: Settings, say: Callable[[st
   }
   event = (*(t.name for t in targets if not t.derived), *spectators)
   return Plan(Layout(particle, event), classes, schemas, tuple(files))
+
+
+def _refuse_copies(files: Iterable[SourceFile]) -> None:
+  """By content: links and copies too. Files without entries may well be the same."""
+  seen: dict[str, SourceFile] = {}
+  for file in files:
+    other = seen.setdefault(file.sha256, file) if file.entries else file
+    if other is file:
+      continue
+    same = f"{other.path} and {file.path} are the same file"
+    if file.split != other.split:
+      raise DataError(f"{same}, named for two splits ({other.split}, {file.split}): leave one out")
+    raise DataError(f"{same}, whose events would be stored twice: leave one out")
 
 
 def _hint(source: Source, kind: Kind) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.jet_schema import JET_KINEMATICS
-from jetfm.data.sources import Chunk, from_padded, missing
+from jetfm.data.sources import Chunk, from_padded, missing, not_whole
 
 with contextlib.suppress(ImportError):  # the published files are compressed with Blosc
   import hdf5plugin  # noqa: F401
@@ -30,7 +30,7 @@ COMPONENTS = ("E", "PX", "PY", "PZ")
 
 
 class Hdf5Source:
-  """A `Source`: one HDF5 file with a pandas table of padded jets."""
+  """A `Source`: one HDF5 file with a pandas table of padded jets, with or without `labels`."""
 
   splittable = True
   where = f"'{TABLE}'"
@@ -38,7 +38,7 @@ class Hdf5Source:
   provides = frozenset(JET_KINEMATICS)
   classes: tuple[str, ...] | None = ("QCD", "top")
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, path: pathlib.Path, labels: bool = True):
     self.path = path
     try:
       self._file = h5py.File(path, "r")
@@ -56,7 +56,7 @@ class Hdf5Source:
     numbers = (int(m[1]) for n in self.names if (m := re.fullmatch(r"E_(\d+)", n)))
     self._slots = max(numbers, default=-1) + 1
     needed = [f"{c}_{i}" for i in range(max(self._slots, 1)) for c in COMPONENTS]
-    for name in (*needed, LABEL):
+    for name in (*needed, *([LABEL] if labels else [])):
       if name not in self._place:
         raise missing(path, self.where, name, self.names, "every input set")
     self._momenta = needed
@@ -70,9 +70,10 @@ class Hdf5Source:
       except OSError as error:
         raise _damaged(self.path, error) from None
       p4 = self._columns(rows, self._momenta).reshape(len(rows), self._slots, 4)
-      label = self._columns(rows, [LABEL])[:, 0].astype(np.int64)
+      label = self._columns(rows, [LABEL])[:, 0] if classes else None
+      faults = () if label is None else (not_whole(LABEL, label),)
       present = (p4 != 0).any(axis=-1)
-      yield from_padded(p4, present, label, len(classes), layout, at, "E_*")
+      yield from_padded(p4, present, label, len(classes), layout, at, "E_*", faults=faults)
 
   def close(self) -> None:
     self._file.close()
@@ -99,6 +100,6 @@ def _damaged(path: pathlib.Path, error: Exception) -> DataError:
   return DataError(f"{path}: not a readable HDF5 file ({reason}): {hint}")
 
 
-def open_source(path: pathlib.Path) -> Hdf5Source:
-  """Raises: DataError when the file is damaged or has another layout."""
-  return Hdf5Source(path)
+def open_source(path: pathlib.Path, labels: bool = True) -> Hdf5Source:
+  """Raises: DataError when the file is damaged, has another layout, or lacks `labels`."""
+  return Hdf5Source(path, labels)

@@ -23,7 +23,7 @@ JOB_EVENTS = 50_000
 
 @dataclasses.dataclass(frozen=True)
 class ScatterJob:
-  """A stretch of one file, and the spool that it goes to."""
+  """A stretch of one file, and where the index of its runs goes, beside the spools."""
 
   file: int
   path: pathlib.Path
@@ -32,7 +32,7 @@ class ScatterJob:
   stop: int
   first_event_id: int
   expected_class: int | None
-  spool: Spool
+  index: pathlib.Path
 
 
 @dataclasses.dataclass
@@ -40,7 +40,7 @@ class ScatterReport:
   """What one job found.
 
   Attributes:
-    keys: (keys, 2) events and particles of each key.
+    spool: where its events are.
     multiplicity: (splits, longest + 1) histogram of particles per event.
     drops: events left out, by reason.
     truncated: events and particles cut at the last edge.
@@ -49,7 +49,7 @@ class ScatterReport:
   """
 
   file: int
-  keys: np.ndarray
+  spool: Spool
   multiplicity: np.ndarray
   drops: dict[str, int]
   truncated: np.ndarray
@@ -68,16 +68,15 @@ def scatter(
 
   Memory: a few times one chunk. Raises: DataError with `on_bad='error'` for the first bad event.
   """
-  keys = len(SPLITS) * len(settings.edges) * buckets
+  writer = SpoolWriter(job.index, layout)
   report = ScatterReport(
     job.file,
-    np.zeros((keys, 2), np.int64),
+    writer.spool,
     np.zeros((len(SPLITS), settings.edges[-1] + 1), np.int64),
     {},
     np.zeros(2, np.int64),
     np.ones(len(layout.particle), bool),
   )
-  writer = SpoolWriter(job.spool, layout, keys)
   try:
     with contextlib.closing(open_source(job.path, settings.branches, settings.inputs)) as source:
       labels = () if source.classes == () else classes
@@ -92,7 +91,7 @@ def scatter(
       raise
     report.refused = str(error)
   finally:
-    report.keys = writer.close()
+    report.spool = writer.close()
   return report
 
 
@@ -111,7 +110,7 @@ def _scatter_chunk(
     report.integral[i] = _small_integers(events.features[:, i])
   event_id = events.event_id + np.int32(job.first_event_id)
   events = dataclasses.replace(events, event_id=event_id)
-  split = _splits(chunk.event_number[good], job, settings)
+  split = _splits(chunk, job, settings)[good]
   np.add.at(report.multiplicity, (split, events.counts), 1)
   order = mix64(events.event_id, seed64("order", settings.seed))
   length_class = np.searchsorted(settings.edges, events.counts)
@@ -133,10 +132,11 @@ def _without_faults(
   faults = find_faults(chunk, layout, p4_names, job.expected_class)
   if faults and settings.on_bad == "error":
     first = min(faults, key=lambda f: int(f.bad.argmax()))
-    entry = chunk.events.event_id[int(first.bad.argmax())]
+    at = int(first.bad.argmax())
+    entry = chunk.events.event_id[at]
     branch = settings.branches.get(first.branch, first.branch)
     raise DataError(
-      f"{job.path.name}, entry {entry}, branch '{branch}': {first.reason}. "
+      f"{job.path.name}, entry {entry}, branch '{branch}': {first.of(at)}. "
       f"Mend the file, or leave such {kind_of(settings.inputs).what} out, counted, with "
       "--config.on_bad=drop"
     )
@@ -149,11 +149,14 @@ def _without_faults(
   return np.flatnonzero(good)
 
 
-def _splits(event_number: np.ndarray, job: ScatterJob, settings: Settings) -> np.ndarray:
-  """(n,) split of each event: a hash of its file's name and its number, nothing else."""
+def _splits(chunk: Chunk, job: ScatterJob, settings: Settings) -> np.ndarray:
+  """(n,) split of each event: a hash of its number, or of its file's name and entry without one."""
   if job.split != HASHED:
-    return np.full(len(event_number), SPLITS.index(job.split))
-  bits = mix64(event_number, seed64("split", settings.seed, job.path.name))
+    return np.full(len(chunk.events), SPLITS.index(job.split))
+  if chunk.event_number is None:
+    bits = mix64(chunk.events.event_id, seed64("split", settings.seed, job.path.name))
+  else:
+    bits = mix64(chunk.event_number, seed64("split", settings.seed))
   u = (bits >> np.uint64(11)) / 2.0**53
   return np.searchsorted(np.cumsum(settings.fractions)[:2], u, side="right")
 

@@ -14,6 +14,7 @@ grow along the epoch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,15 +24,17 @@ import numpy as np
 from jetfm.data.errors import DataError
 
 
-def nested_cuts(counts: Sequence[int], parts: int) -> np.ndarray:
-  """Events per length class, short to long -> (parts + 1, classes) cumulative suffix counts A."""
-  suffix = np.cumsum(np.asarray(counts, np.int64)[::-1])[::-1]
-  cuts = np.empty((parts + 1, len(suffix)), np.int64)
-  whole, cut = parts, np.arange(parts + 1)
-  for g, total in enumerate(suffix.tolist()):
-    cut = cut * total // whole if whole else cut * 0
-    cuts[:, g], whole = cut, total
-  return cuts
+def nested_cuts(counts: Sequence[int], parts: int, part: np.ndarray | int) -> np.ndarray:
+  """Events of each length class or longer before a part: the A of this module.
+
+  Shapes: counts (classes,), short to long; part (...) of 0 .. parts -> (classes, ...) int64.
+  """
+  suffix = list(itertools.accumulate(map(int, reversed(counts))))[::-1]
+  cuts, whole = [part], parts
+  for total in suffix:
+    cuts.append(cuts[-1] * total // whole if whole else cuts[-1] * 0)
+    whole = total
+  return np.array(cuts[1:], np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +46,14 @@ class Schedule:
     lanes: independent streams of events that each step joins.
     lengths: padded length of each group, short to long; groups that would be empty are left out.
     slots: events of each group in one lane; a group of the global batch has lanes times as many.
-    cuts: (lanes * steps + 1, classes) events of each length class before each part.
+    counts: events of each length class.
   """
 
   steps: int
   lanes: int
   lengths: tuple[int, ...]
   slots: tuple[int, ...]
-  cuts: np.ndarray
+  counts: tuple[int, ...]
 
   @property
   def group_sizes(self) -> tuple[int, ...]:
@@ -63,12 +66,24 @@ class Schedule:
 
   def lane_range(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
     """(classes,) first and last-plus-one event of a lane in each class's sequence."""
-    return self.cuts[lane * self.steps], self.cuts[(lane + 1) * self.steps]
+    return self._before(lane * self.steps), self._before((lane + 1) * self.steps)
 
   def share(self, lane: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """(classes,) first and last-plus-one event of each class for one lane of one step."""
     part = lane * self.steps + step
-    return self.cuts[part], self.cuts[part + 1]
+    return self._before(part), self._before(part + 1)
+
+  def _before(self, part: int) -> np.ndarray:
+    return _events_before(self.counts, self.lanes * self.steps, part)
+
+
+@functools.lru_cache(maxsize=1024)  # steps begin where others end, and lanes stay
+def _events_before(counts: tuple[int, ...], parts: int, part: int) -> np.ndarray:
+  """(classes,) events before a part, read-only. Those of all parts would fill the memory."""
+  cuts = nested_cuts(counts, parts, part)
+  before = cuts - np.append(cuts[1:], 0)
+  before.flags.writeable = False
+  return before
 
 
 def make_schedule(
@@ -115,22 +130,29 @@ def make_schedule(
     )
 
   steps = -(-total // batch_size)
-  suffix = nested_cuts(counts, lanes * steps)
-  largest = np.diff(suffix, axis=0).max(axis=0)
+  largest = _largest_shares(counts, lanes * steps)
   largest = -(-largest // unit) * unit
   # Group j holds the classes above lengths[j-1] and up to lengths[j].
   first = [0] + [edges.index(n) + 1 for n in lengths[:-1]]
   needed = [int(largest[c]) if c < len(edges) else 0 for c in first] + [0]
   slots = [a - b for a, b in itertools.pairwise(needed)]
   groups = [(n, s) for n, s in zip(lengths, slots, strict=True) if s]
-  following = np.concatenate([suffix[:, 1:], np.zeros_like(suffix[:, :1])], axis=1)
   return Schedule(
     steps,
     lanes,
     tuple(n for n, _ in groups),
     tuple(s for _, s in groups),
-    suffix - following,
+    tuple(counts),
   )
+
+
+def _largest_shares(counts: Sequence[int], parts: int) -> np.ndarray:
+  """(classes,) most events of each length class or longer in any part."""
+  largest, some = np.zeros(len(counts), np.int64), 2**16
+  for start in range(0, parts, some):
+    part = np.arange(start, min(start + some, parts) + 1)
+    largest = np.maximum(largest, np.diff(nested_cuts(counts, parts, part)).max(axis=1))
+  return largest
 
 
 def padding_waste(counts: np.ndarray, schedule: Schedule) -> float:

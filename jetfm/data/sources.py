@@ -31,11 +31,16 @@ WITH_BRANCHES = (".root", ".parquet")
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-  """A reason to refuse events: (n,) bool `bad`, and the branch that shows it."""
+  """A reason to refuse events: (n,) bool `bad`, the branch that shows it, perhaps its values."""
 
   reason: str
   branch: str
   bad: np.ndarray
+  values: np.ndarray | None = None
+
+  def of(self, event: int) -> str:
+    """The reason, with the event's value."""
+    return self.reason if self.values is None else f"{self.reason} ({self.values[event]})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +49,13 @@ class Chunk:
 
   Attributes:
     events: label -1 where the file does not name exactly one class; event_id is the entry.
-    event_number: (n,) generated event; jets of one event have the same number.
+    event_number: (n,) generated event; jets of one event have the same number, in other files too.
+      None where the file does not tell: then each entry is an event of its own.
     faults: what only the reader can see, a mask with holes for example.
   """
 
   events: Events
-  event_number: np.ndarray
+  event_number: np.ndarray | None
   faults: tuple[Fault, ...] = ()
 
 
@@ -143,7 +149,7 @@ def open_source(
       f"{path}: branches can be named in files of {list(WITH_BRANCHES)} only; see the layout of "
       f"'{path.suffix}' in {READERS[path.suffix]}"
     )
-  return reader.open_source(path)
+  return reader.open_source(path, labels)
 
 
 def require(source: Source, names: Sequence[str], inputs: str, hint: str) -> None:
@@ -196,25 +202,33 @@ def jet_columns(counts: np.ndarray, p4: np.ndarray, names: Sequence[str]) -> np.
   return out
 
 
+def not_whole(branch: str, values: np.ndarray) -> Fault:
+  """(n,) numbers that must be whole."""
+  return Fault("no whole number", branch, values != np.rint(values), values)
+
+
 def from_padded(
   p4: np.ndarray,
   present: np.ndarray,
-  label: np.ndarray,
+  label: np.ndarray | None,
   num_classes: int,
   layout: Layout,
   start: int,
   branch: str,
   features: np.ndarray | None = None,
+  faults: Sequence[Fault] = (),
 ) -> Chunk:
-  """Padded arrays -> a chunk.
+  """Padded arrays -> a chunk, with the `faults` that were found already.
 
-  Shapes: p4 (n, N, 4), present (n, N) bool, label (n,) integers, features (n, N, F) or None.
+  Shapes: p4 (n, N, 4), present (n, N) bool, label (n,) numbers or None, features (n, N, F) or None.
   """
   counts = present.sum(axis=1, dtype=np.int32)
-  holes = present[:, 1:] & ~present[:, :-1]
   flat = p4[present].astype(np.float32)
-  number = np.arange(start, start + len(counts))
-  known = (label >= 0) & (label < num_classes)
+  entry = np.arange(start, start + len(counts), dtype=np.int32)
+  if label is None:
+    label = np.full(len(counts), -1)
+  known = (label >= 0) & (label < num_classes) & (label == np.rint(label))
+  holes = (present[:, 1:] & ~present[:, :-1]).any(axis=1)
   return Chunk(
     Events(
       counts,
@@ -224,8 +238,8 @@ def from_padded(
       else np.ascontiguousarray(features[present], np.float32),
       jet_columns(counts, flat, layout.event),
       np.where(known, label, -1).astype(np.int32),
-      number.astype(np.int32),
+      entry,
     ),
-    number,
-    (Fault("mask with holes: a particle after an empty slot", branch, holes.any(axis=1)),),
+    None,
+    (*faults, Fault("mask with holes: a particle after an empty slot", branch, holes)),
   )

@@ -1,23 +1,29 @@
 """Temporary files between the two passes of ingest: an external shuffle in bounded memory.
 
 Pass 1 gives every event a place: a key = (split, length class, bucket), where the bucket is the top
-bits of a 64-bit hash of the event. A spool holds the events of one stretch of one source file, each
-chunk ordered by key, with an index of where each key starts in each chunk. Pass 2 reads a range of
-keys out of all spools and sorts by the hash. The result is the events of a split and length class
-sorted by their hash: a random order that depends on nothing but the seed and the events.
+bits of a 64-bit hash of the event. Each process appends runs to a spool of its own: the events of a
+chunk, ordered by key. Each job keeps an index of where each key starts in each of its runs. Once it
+is known where shards begin, `cut_runs` looks up where they do in each run, and pass 2 reads a
+shard's part of every run and sorts by the hash. The result is the events of a split and length
+class sorted by their hash: a random order that depends on nothing but the seed and the events.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from jetfm.data.events import Events, Layout
 
+_EVENTS, _PARTICLES = ".events", ".particles"
+_TOGETHER = 256  # runs whose cuts are stored side by side
+_END = np.iinfo(np.int64).max  # beyond every key
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -56,35 +62,40 @@ def particle_width(layout: Layout) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Spool:
-  """The three files of one spool."""
+  """The runs of one job.
+
+  Attributes:
+    stem: of the two files of the process that wrote them, where other jobs' runs are too.
+    index: file with an array (keys + 1, 3) for each run: a key, and the events and particles in
+      the two files before it; at last those before the end.
+    runs: how many they are.
+  """
 
   stem: pathlib.Path
+  index: pathlib.Path
+  runs: int
 
-  @property
-  def events(self) -> pathlib.Path:
-    return self.stem.with_suffix(".events")
-
-  @property
-  def particles(self) -> pathlib.Path:
-    return self.stem.with_suffix(".particles")
-
-  @property
-  def index(self) -> pathlib.Path:
-    return self.stem.with_suffix(".npy")
+  def read_index(self) -> Iterator[np.ndarray]:
+    """The array of each run."""
+    with self.index.open("rb") as file:
+      for _ in range(self.runs):
+        yield np.load(file)
 
 
 class SpoolWriter:
-  """Appends chunks to a spool; `keys` is the number of different keys."""
+  """Appends the runs of a job to the files of this process, which are beside its `index`."""
 
-  def __init__(self, spool: Spool, layout: Layout, keys: int):
-    self._spool, self._layout, self._keys = spool, layout, keys
-    self._events = spool.events.open("wb")
-    self._particles = spool.particles.open("wb")
-    self._done = np.zeros(2, np.int64)
-    self._index: list[np.ndarray] = []
+  def __init__(self, index: pathlib.Path, layout: Layout):
+    self._layout = layout
+    self.spool = Spool(index.with_name(f"spool-{os.getpid()}"), index, 0)
+    self._index = index.open("wb")
+    self._events = self.spool.stem.with_suffix(_EVENTS).open("ab")
+    self._particles = self.spool.stem.with_suffix(_PARTICLES).open("ab")
+    sizes = event_dtype(layout).itemsize, 4 * particle_width(layout)
+    self._done = np.array([self._events.tell(), self._particles.tell()]) // sizes
 
   def write(self, events: Events, order: np.ndarray, key: np.ndarray) -> None:
-    """Events with their (n,) hash and (n,) key."""
+    """A run: events with their (n,) hash and (n,) key."""
     by_key = np.argsort(key, kind="stable")
     events, key = events.select(by_key), key[by_key]
     rows = np.empty(len(events), event_dtype(self._layout))
@@ -92,43 +103,83 @@ class SpoolWriter:
     rows["label"], rows["event_id"], rows["values"] = events.label, events.event_id, events.values
     self._events.write(rows.tobytes())
     self._particles.write(np.concatenate([events.p4, events.features], axis=1).tobytes())
-    first = np.searchsorted(key, np.arange(self._keys + 1))
-    ends = np.concatenate([[0], np.cumsum(events.counts, dtype=np.int64)])
-    self._index.append(np.stack([first, ends[first]], axis=1) + self._done)
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    before = np.append(first, len(key))
+    particles = np.concatenate([[0], np.cumsum(events.counts, dtype=np.int64)])
+    places = np.stack([before, particles[before]], axis=1) + self._done
+    np.save(self._index, np.column_stack([np.append(key[first], _END), places]))
     self._done += (len(events), len(events.p4))
+    self.spool = dataclasses.replace(self.spool, runs=self.spool.runs + 1)
 
-  def close(self) -> np.ndarray:
-    """Finishes the files; returns (keys, 2) events and particles of each key."""
-    self._events.close()
-    self._particles.close()
-    shape = (len(self._index), self._keys + 1, 2)
-    index = np.stack(self._index) if self._index else np.zeros(shape, np.int64)
-    np.save(self._spool.index, index)
-    return np.diff(index, axis=1).sum(axis=0)
+  def close(self) -> Spool:
+    """Finishes the files."""
+    for file in (self._events, self._particles, self._index):
+      file.close()
+    return self.spool
 
 
-def read_spools(spools: Sequence[Spool], layout: Layout, first: int, last: int) -> Events:
-  """Events whose key is in first .. last, sorted by their hash.
+def key_sizes(spools: Iterable[Spool], keys: int) -> np.ndarray:
+  """(keys, 2) events and particles of each key."""
+  total = np.zeros((keys, 2), np.int64)
+  for run in itertools.chain.from_iterable(spool.read_index() for spool in spools):
+    total[run[:-1, 0]] += np.diff(run[:, 1:], axis=0)
+  return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+  """All runs, cut where shards begin.
+
+  Attributes:
+    stems: of the processes' files, and how many runs each has.
+    cuts: file of events and particles before each shard, and before the end: int64 arrays
+      (shards + 1, _TOGETHER, 2), as many as it takes, so that a shard's are close together.
+    shards: how many they are.
+  """
+
+  stems: tuple[tuple[pathlib.Path, int], ...]
+  cuts: pathlib.Path
+  shards: int
+
+  def around(self, shard: int) -> np.ndarray:
+    """(2, runs, 2) events and particles before a shard, and before what follows it."""
+    total, parts = sum(count for _, count in self.stems), []
+    with self.cuts.open("rb") as file:
+      for first in range(0, total, _TOGETHER):
+        runs = min(_TOGETHER, total - first)
+        file.seek(2 * 8 * ((self.shards + 1) * first + shard * runs))
+        parts.append(np.fromfile(file, np.int64, 4 * runs).reshape(2, runs, 2))
+    return np.concatenate(parts, axis=1)
+
+
+def cut_runs(spools: Iterable[Spool], bounds: Sequence[int], cuts: pathlib.Path) -> Runs:
+  """Looks up the first key of each shard, and the key after the last one, in every run.
+
+  Memory: that of one index and some cuts, however many there are.
+  """
+  stems: dict[pathlib.Path, int] = {}
+  spools = sorted(spools, key=lambda s: s.stem)
+  for spool in spools:
+    stems[spool.stem] = stems.get(spool.stem, 0) + spool.runs
+  runs = itertools.chain.from_iterable(spool.read_index() for spool in spools)
+  found = (run[np.searchsorted(run[:, 0], bounds), 1:] for run in runs)
+  with cuts.open("wb") as file:
+    while some := list(itertools.islice(found, _TOGETHER)):
+      file.write(np.stack(some, axis=1).tobytes())
+  return Runs(tuple(stems.items()), cuts, len(bounds) - 1)
+
+
+def read_shard(runs: Runs, layout: Layout, shard: int) -> Events:
+  """Events of a shard, sorted by their hash.
 
   Memory: twice what those events take.
   """
-  dtype, width = event_dtype(layout), particle_width(layout)
-  rows: list[np.ndarray] = [np.zeros(0, dtype)]
-  particles: list[np.ndarray] = [np.zeros((0, width), np.float32)]
-  for spool in spools:
-    index = np.load(spool.index, mmap_mode="r")
-    for begin, end in zip(index[:, first].tolist(), index[:, last].tolist(), strict=True):
-      if end[0] == begin[0]:
-        continue
-      with spool.events.open("rb") as file:
-        file.seek(begin[0] * dtype.itemsize)
-        rows.append(np.fromfile(file, dtype, end[0] - begin[0]))
-      with spool.particles.open("rb") as file:
-        file.seek(begin[1] * width * 4)
-        flat = np.fromfile(file, np.float32, (end[1] - begin[1]) * width)
-        particles.append(flat.reshape(-1, width))
-  row, particle = np.concatenate(rows), np.concatenate(particles)
-  particles.clear()
+  begin, end = runs.around(shard)
+  sizes = end - begin
+  row = np.empty(sizes[:, 0].sum(), event_dtype(layout))
+  particle = np.empty((sizes[:, 1].sum(), particle_width(layout)), np.float32)
+  _gather(runs, _EVENTS, begin[:, 0], sizes[:, 0], row)
+  _gather(runs, _PARTICLES, begin[:, 1], sizes[:, 1], particle)
   events = Events(
     row["counts"],
     np.ascontiguousarray(particle[:, :4]),
@@ -139,3 +190,19 @@ def read_spools(spools: Sequence[Spool], layout: Layout, first: int, last: int) 
   )
   del particle
   return events.select(np.lexsort((row["event_id"], row["order"])))
+
+
+def _gather(
+  runs: Runs, suffix: str, begin: np.ndarray, sizes: np.ndarray, array: np.ndarray
+) -> None:
+  """Fills an array with `sizes` rows from `begin` on of each run, one after another."""
+  row, view, at = array.strides[0], array.reshape(-1).view(np.uint8).data, 0
+  places = zip((begin * row).tolist(), (sizes * row).tolist(), strict=True)
+  for stem, count in runs.stems:
+    with stem.with_suffix(suffix).open("rb") as file:
+      for place, size in itertools.islice(places, count):
+        if size:
+          file.seek(place)
+          if file.readinto(view[at : at + size]) != size:
+            raise OSError(f"{file.name} is cut short")
+          at += size

@@ -3,6 +3,7 @@
 import json
 
 import awkward as ak
+import jax
 import numpy as np
 import pytest
 import uproot
@@ -12,6 +13,7 @@ from jetfm.data.event_schema import EVENT_INPUT_SETS, event_schema
 from jetfm.data.events import flag_of
 from jetfm.data.manifest import SPLITS, Manifest
 from jetfm.data.pipeline import open_dataset
+from jetfm.nn.standardise import StandardiseInputs
 from tests.data.conftest import quiet_ingest, read_all
 from tests.jets import random_jets, write_root
 
@@ -173,6 +175,25 @@ def test_constants_are_of_what_was_measured(made):
   assert fitted["mdc_p3_px"].mean == pytest.approx(momentum.mean(), abs=1e-5)
   assert fitted["mdc_p3_px"].std == pytest.approx(momentum.std(), rel=1e-4)
   assert fitted["emc_energy"].mean == pytest.approx(np.log(energy).mean(), rel=1e-4)
+
+
+def test_what_nothing_measured_is_zero_for_the_model(tmp_path):
+  """A sample without hits in the muon counter and without shapes of showers."""
+  events = random_events()
+  for flag in ("has_MUC", "has_EMC_shape"):
+    events[flag] = 0 * events[flag]
+  write(tmp_path / "in" / "jpsi_000.root", events)
+  ingest(tmp_path / "in", tmp_path / "out")
+  schema = open_dataset(tmp_path / "out", "bes").schema
+  missing = [i for i, f in enumerate(schema.features) if f.group in ("MUC", "EMC_shape")]
+  assert all((schema.features[i].mean, schema.features[i].std) == (0, 1) for i in missing)
+  first = np.cumsum([0, *(f.width for f in schema.features)])
+  module = StandardiseInputs(schema)
+  for batch in batches(tmp_path / "out"):
+    arguments = (batch.p4, batch.features, batch.present, batch.mask)
+    columns = np.asarray(module.apply(module.init(jax.random.key(0), *arguments), *arguments))
+    assert np.isfinite(columns).all() and columns.any()
+    assert not columns[..., first[missing]].any()
 
 
 def test_names_of_chains_are_the_contract_not_their_numbers(made, tmp_path):

@@ -1,13 +1,16 @@
 """The doors beside ROOT, and the branch types that published files have."""
 
+import contextlib
+
 import awkward as ak
 import numpy as np
 import pytest
 
 from jetfm.data.errors import DataError
+from jetfm.data.events import Layout
 from jetfm.data.manifest import SPLITS
 from jetfm.data.pipeline import open_dataset
-from jetfm.data.sources import jet_columns
+from jetfm.data.sources import jet_columns, open_source
 from tests.data.conftest import quiet_ingest, read_all
 from tests.jets import random_jets, write_root
 
@@ -138,7 +141,7 @@ def npz(tmp_path, **arrays):
   return mask, jets
 
 
-@pytest.mark.parametrize("spoil", ["hole in the mask", "hole of zeros", "label"])
+@pytest.mark.parametrize("spoil", ["hole in the mask", "hole of zeros", "half a mask", "label"])
 def test_bad_npz_jets(tmp_path, spoil):
   mask, p4 = npz(tmp_path)
   label = np.zeros(N, int)
@@ -148,10 +151,15 @@ def test_bad_npz_jets(tmp_path, spoil):
   if spoil == "hole of zeros":
     p4[7, 1] = 0
     npz(tmp_path, p4=p4, mask=None)
+  if spoil == "half a mask":
+    mask = np.where(mask, 1.0, 0.0)
+    mask[7, 0] = 0.5
+    npz(tmp_path, mask=mask)
   if spoil == "label":
     label[7] = 3
     npz(tmp_path, label=label)
   where = {"hole in the mask": "'mask': mask with holes", "label": "'label': labels that name no"}
+  where |= {"half a mask": "'mask': mask that is neither 0 nor 1"}
   arguments = {"inputs": "kin", "classes": ("QCD", "top")}
   where |= {"hole of zeros": "'p4': mask with holes"}
   message = rf"jets.npz, entry 7, branch {where[spoil]}"
@@ -161,13 +169,69 @@ def test_bad_npz_jets(tmp_path, spoil):
   assert manifest.sources[0]["kept"] == N - 1 and sum(manifest.sources[0]["drops"].values()) == 1
 
 
+@pytest.mark.parametrize("layout", ["label", "y", "num_particles"])
+@pytest.mark.parametrize("value", [0.9, np.nan, -1.0, 1000.0])
+def test_numbers_that_count_are_whole_and_in_range(tmp_path, layout, value):
+  """Never cut to the next whole one: with file, entry and value an error, or counted."""
+  p4, counts = padded(random_jets(N, "Hbb"))
+  numbers = (counts if layout == "num_particles" else np.arange(N) % 2).astype(np.float64)
+  numbers[7] = value
+  arrays = {"p4": p4, "label": np.zeros(N), layout: numbers}
+  if layout == "y":
+    arrays = {"X": np.where(p4[..., :1] > 0, (50.0, 0.5, 1.0, 22), 0), "y": numbers}
+  np.savez(tmp_path / "jets.npz", **arrays)
+  keys = {"inputs": "kin", "classes": ("gluon", "quark")}
+  with pytest.raises(DataError, match=r"jets.npz, entry 7, branch '(y|label|num_p.*)'") as error:
+    quiet_ingest(tmp_path / "jets.npz", tmp_path / "out", **keys)
+  if layout == "num_particles" or value != np.rint(value):
+    assert f"'{layout}': no whole number" in str(error.value) and f"({value})" in str(error.value)
+  (source,) = quiet_ingest(tmp_path / "jets.npz", tmp_path / "out", on_bad="drop", **keys).sources
+  assert source["kept"] == N - 1
+
+
+@pytest.mark.parametrize("names", [("p4", "label"), ("X", "y")])
+def test_npz_files_to_predict_need_no_labels(tmp_path, names):
+  """Nor are those looked at that are there."""
+  momenta = np.where(padded(random_jets(N, "Hbb"))[0][..., :1] > 0, (50.0, 0.5, 1.0, 22), 0)
+  found = []
+  for labels in ({}, {names[1]: np.arange(N) % 2}, {names[1]: np.full((N, 2), 0.5)}):
+    np.savez(tmp_path / "jets.npz", **{names[0]: momenta}, **labels)
+    with contextlib.closing(open_source(tmp_path / "jets.npz", labels=False)) as source:
+      found.append([chunk.events for chunk in source.chunks(Layout(), (), 0, N, 25)])
+  for events in found[1:]:
+    for a, b in zip(found[0], events, strict=True):
+      np.testing.assert_array_equal(a.p4, b.p4)
+      np.testing.assert_array_equal(b.label, -1)
+  with pytest.raises(
+    DataError, match=rf"'{names[1]}' has shape \(60, 2\), expected \(60,\).*argmax"
+  ):
+    open_source(tmp_path / "jets.npz")
+
+
 @pytest.mark.parametrize(
   ("arrays", "classes", "message"),
   [
     ({"label": None}, ("a", "b"), r"no branch 'label' \(needed by every input set\)"),
     ({}, None, "labels are bare numbers; name them"),
     ({"p4": np.zeros((N, 4))}, ("a", "b"), r"shape \(60, 4\), expected \(jets, particles, 4\)"),
-    ({"label": np.zeros(3)}, ("a", "b"), "expected 60 rows"),
+    ({"label": np.zeros(3)}, ("a", "b"), r"'label' has shape \(3,\), expected \(60,\)"),
+    (
+      {"label": np.zeros((N, 2))},
+      ("a", "b"),
+      r"expected \(60,\).*of one-hot ones, store the argmax",
+    ),
+    ({"label": np.full(N, "QCD")}, ("a", "b"), "plain numbers"),
+    (
+      {"mask": np.ones((N, 3), bool)},
+      ("a", "b"),
+      r"'mask' has shape \(60, 3\), expected \(60, 200\)",
+    ),
+    ({"mask": np.ones(N, bool)}, ("a", "b"), r"'mask' has shape \(60,\), expected \(60, 200\)"),
+    (
+      {"mask": None, "num_particles": np.ones((N, 1), int)},
+      ("a", "b"),
+      r"'num_particles' has shape \(60, 1\), expected \(60,\)",
+    ),
     ({"p4": np.zeros((N, 5, 4), object)}, ("a", "b"), "plain numbers"),
   ],
 )
@@ -235,11 +299,12 @@ class TestTopTagging:
     dtype = [
       ("index", "i8"),
       ("values_block_0", "f4", (len(floats),)),
-      ("values_block_1", "i8", (len(integers),)),
+      ("values_block_1", np.asarray(signal).dtype, (len(integers),)),
     ]
     rows = np.zeros(len(p4), dtype)
     rows["values_block_0"][:, :-1] = p4.reshape(len(p4), -1)
-    rows["values_block_1"][:, -1] = signal
+    if "is_signal_new" not in drop:
+      rows["values_block_1"][:, -1] = signal
     with h5py.File(path, "w") as file:
       table = file.create_dataset("table/table", data=rows, chunks=(16,), compression="gzip")
       table.attrs["values_block_0_kind"] = np.bytes_(pickle.dumps(floats, protocol=0))
@@ -269,6 +334,20 @@ class TestTopTagging:
     (tmp_path / "c.h5").write_bytes(b"\x89HDF\r\n\x1a\n no")
     with pytest.raises(DataError, match=r"c\.h5: not a readable HDF5 file"):
       quiet_ingest(tmp_path / "c.h5", tmp_path / "out", inputs="kin")
+
+  def test_a_label_that_is_not_whole(self, reference, tmp_path):
+    signal = np.arange(N) % 2 + np.where(np.arange(N) == 7, -0.1, 0)
+    self.write(tmp_path / "a.h5", padded(reference[0])[0], signal)
+    message = r"a.h5, entry 7, branch 'is_signal_new': no whole number \(0.9\)"
+    with pytest.raises(DataError, match=message):
+      quiet_ingest(tmp_path / "a.h5", tmp_path / "out", inputs="kin")
+
+  def test_files_to_predict_need_no_labels(self, reference, tmp_path):
+    p4, counts = padded(reference[0])
+    self.write(tmp_path / "a.h5", p4, 0, drop=("is_signal_new",))
+    with contextlib.closing(open_source(tmp_path / "a.h5", labels=False)) as source:
+      (chunk,) = source.chunks(Layout(), (), 0, N, N)
+    np.testing.assert_array_equal(chunk.events.p4, p4[np.arange(200) < counts[:, None]])
 
   def test_what_pandas_writes_can_be_read(self, tmp_path):
     pandas = pytest.importorskip("pandas")

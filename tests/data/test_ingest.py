@@ -4,6 +4,9 @@ import dataclasses
 import gc
 import itertools
 import json
+import pathlib
+import pickle
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -15,6 +18,8 @@ from jetfm.data import scatter
 from jetfm.data.errors import DataError
 from jetfm.data.manifest import SPLITS, Manifest
 from jetfm.data.pipeline import open_dataset
+from jetfm.data.plan import Settings, list_files, make_plan
+from jetfm.data.scatter import ScatterJob
 from tests.data.conftest import CLASSES, quiet_ingest, read_all
 from tests.jets import PREFIXES, random_jets, write_root
 
@@ -127,6 +132,25 @@ def test_jets_of_one_generated_event_stay_together(files, directory):
   assert together > 100 and len(set(split.values())) == 3
 
 
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_number_names_the_same_event_in_every_file(tmp_path, numbered):
+  """The two jets of an event may be in two files. Numbers of entries mean nothing of the kind."""
+  number = random_jets(200)["event_number"]
+  for label in ("QCD", "Hbb"):
+    jets = random_jets(200, label) | {"event_number": number}
+    if not numbered:
+      del jets["event_number"]
+    write_root(tmp_path / f"{PREFIXES[label]}_0.root", jets)
+  quiet_ingest(tmp_path, tmp_path / "out", fractions=(0.4, 0.3, 0.3))
+  split = split_of_jets(tmp_path / "out")
+  one, two = ([split[f"{PREFIXES[c]}_0.root", i] for i in range(200)] for c in ("QCD", "Hbb"))
+  same = np.mean([a == b for a, b in zip(one, two, strict=True)])
+  if numbered:
+    assert same == 1 and len(set(one)) == 3
+  else:  # as often as by chance, 0.34, within five standard deviations
+    assert abs(same - 0.34) < 5 * np.sqrt(0.34 * 0.66 / 200)
+
+
 def test_adding_a_file_moves_no_other_event(files, directory, tmp_path):
   extra = write_root(tmp_path / "HToBB_000a.root", random_jets(50, "Hbb", seed=77))
   quiet_ingest(f"{files},{extra}", tmp_path / "more")
@@ -142,8 +166,33 @@ def test_fractions_and_given_splits(files, tmp_path):
   quiet_ingest({"train": f"{files}/*_000.root", "test": f"{files}/*_001.root"}, tmp_path / "given")
   for (name, _), split in split_of_jets(tmp_path / "given").items():
     assert split == {"000": "train", "001": "test"}[name[-8:-5]]
-  with pytest.raises(DataError, match="named for two splits"):
-    quiet_ingest({"train": files, "test": files}, tmp_path / "both")
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("", "valid"), ("train", "train"), ("", "")])
+@pytest.mark.parametrize("copy", [pathlib.Path.symlink_to, shutil.copyfile, None])
+def test_a_file_is_stored_once(tmp_path, splits, copy):
+  """Whether it is named twice, or there twice under two names."""
+  first = write_root(tmp_path / "HToBB_0.root", random_jets(40, "Hbb"))
+  second = tmp_path / "HToBB_1.root" if copy else first.parent / ".." / tmp_path.name / first.name
+  if copy is shutil.copyfile:
+    copy(first, second)
+  elif copy:
+    copy(second, first)
+  sources = {}
+  for split, path in zip(splits, (first, second), strict=True):
+    sources[split] = f"{sources[split]},{path}" if split in sources else str(path)
+  reason = "stored twice" if len(sources) == 1 else "named for two splits"
+  with pytest.raises(DataError, match=reason) as error:
+    quiet_ingest(sources, tmp_path / "out", on_bad="drop")
+  assert str(first) in str(error.value) and str(second) in str(error.value)
+
+
+def test_files_without_entries_are_no_copies(tmp_path):
+  """What a tight selection leaves is often the same empty table."""
+  write_root(tmp_path / "HToBB_0.root", random_jets(40, "Hbb"))
+  empty = write_root(tmp_path / "HToBB_1.root", {k: v[:0] for k, v in random_jets(1).items()})
+  shutil.copyfile(empty, tmp_path / "HToBB_2.root")
+  assert [s["kept"] for s in quiet_ingest(tmp_path, tmp_path / "out").sources] == [40, 0, 0]
 
 
 def test_seeds_give_other_splits_and_orders(files, directory, tmp_path):
@@ -216,6 +265,23 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
   assert large < 1.3 * small
 
 
+def test_reports_do_not_grow_with_the_number_of_shards(files, tmp_path):
+  """Thousands of them go through the parent."""
+  settings = Settings()
+  plan = make_plan(list_files({"": str(files)}), settings, say=lambda line: None)
+  file = plan.files[0]
+
+  def size(buckets):
+    job = ScatterJob(
+      0, file.path, file.split, 0, file.entries, 0, file.expected_class, tmp_path / "index"
+    )
+    report = scatter.scatter(job, plan.layout, plan.classes, settings, buckets)
+    assert report.kept == file.entries
+    return len(pickle.dumps(report))
+
+  assert size(4096) == size(1)
+
+
 def test_a_complete_data_set_is_kept_and_another_is_not_overwritten(files, tmp_path):
   quiet_ingest(files, tmp_path)
   before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
@@ -233,16 +299,21 @@ def test_a_complete_data_set_is_kept_and_another_is_not_overwritten(files, tmp_p
 
 
 @pytest.mark.parametrize("phase", ["read", "write"])
-def test_an_interrupted_ingest_leaves_no_data_set(files, tmp_path, phase):
+@pytest.mark.parametrize("older", [False, True])
+def test_an_interrupted_ingest_leaves_what_there_was(files, tmp_path, phase, older):
   from jetfm.data.ingest import ingest
 
+  if older:
+    quiet_ingest(f"{files}/HToBB_000.root", tmp_path)
+  before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
   def interrupt(name, done, total):
-    if name == phase and done:
+    if name == phase and done == (total if phase == "write" else done) > 0:
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    ingest({"": str(files)}, tmp_path, say=lambda line: None, progress=interrupt)
-  assert list(tmp_path.iterdir()) == []
+    ingest({"": str(files)}, tmp_path, overwrite=True, say=lambda line: None, progress=interrupt)
+  assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_bad_input_leaves_an_older_data_set_as_it_was(files, tmp_path):
@@ -280,6 +351,23 @@ def test_optional_columns_are_left_out_aloud(tmp_path):
   schema = manifest.schemas["kin"]
   assert [t.name for t in schema.targets] == ["mass", "seed_mass"]
   assert "aux_truth_match" not in schema.spectators and "jet_pt" in schema.spectators
+
+
+def test_a_target_that_no_event_has_is_left_out_aloud(tmp_path):
+  from jetfm.data.ingest import ingest
+
+  jets = random_jets(40, "Hbb")
+  jets["jet_genmass"] = 0 * jets["jet_genmass"]
+  write_root(tmp_path / "HToBB_0.root", jets)
+  said = []
+  ingest({"": str(tmp_path)}, tmp_path / "out", say=said.append)
+  assert said == ["left out of the schema: gen_mass (0 for every event of the training split)"]
+  dataset = open_dataset(tmp_path / "out", "kin4")
+  assert [t.name for t in dataset.schema.targets] == ["mass", "seed_mass"]
+  assert not any(f.needs_fit for f in (*dataset.schema.features, *dataset.schema.targets))
+  place = dataset.schema.spectators.index("jet_sdmass")  # columns keep their names
+  for i, (*_, targets, spectators) in read_all(dataset).items():
+    assert len(targets) == 0 and spectators[place] == jets["jet_sdmass"][i]
 
 
 class TestManifest:

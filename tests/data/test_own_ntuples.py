@@ -109,7 +109,6 @@ def test_polar_coordinates_give_the_same_momenta(tmp_path, with_mass):
   write(tmp_path / "a" / "HToBB_0.root", jets)
   write(tmp_path / "b" / "HToBB_0.parquet", polar(dict(jets), with_mass))
   quiet_ingest(tmp_path / "a", tmp_path / "cartesian")
-  # The hash that splits knows a file's name: compare the union of the splits.
   quiet_ingest(tmp_path / "b", tmp_path / "polar")
   found, expected = everything(tmp_path / "polar"), everything(tmp_path / "cartesian")
   assert found.keys() == expected.keys()

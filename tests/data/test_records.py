@@ -16,6 +16,7 @@ from jetfm.data.events import (
   take_rows,
 )
 from jetfm.data.records import ShardReader, columns_of, decode, encode, write_shard
+from jetfm.data.spool import SpoolWriter, cut_runs, key_sizes, mix64, read_shard
 
 LAYOUT = Layout(("a", "flag", "b"), ("target", "spectator"))
 COLUMNS = columns_of(LAYOUT, integral=("flag",))
@@ -95,6 +96,49 @@ def test_few_files_are_open_at_a_time(tmp_path):
   for i in (*range(10), *range(10)):
     assert reader.read(str(i), [0]) == [bytes([i])]
     assert len(reader._open) <= 3
+
+
+@pytest.mark.parametrize(("jobs", "runs"), [(1, 1), (3, 5), (30, 1), (30, 10)])
+def test_shards_hold_every_event_once_ordered_by_its_hash(tmp_path, monkeypatch, jobs, runs):
+  """However the events came, and without opening a file for each job and shard."""
+  events = random_events(400)
+  order = mix64(events.event_id, 5)
+  key = (order >> np.uint64(58)).astype(np.int64)  # 64 buckets
+  opened = []
+
+  def open_file(path, *arguments):
+    opened.append(path)
+    return open(path, *arguments)
+
+  monkeypatch.setattr("pathlib.Path.open", open_file)
+  spools = []
+  parts = np.array_split(np.random.default_rng(1).permutation(len(events)), jobs * runs)
+  for job in range(jobs):
+    writer = SpoolWriter(tmp_path / f"index-{job}", LAYOUT)
+    for part in parts[job * runs : (job + 1) * runs]:
+      writer.write(events.select(part), order[part], key[part])
+    spools.append(writer.close())
+  sizes = key_sizes(spools, 64)
+  np.testing.assert_array_equal(sizes[:, 0], np.bincount(key, minlength=64))
+  np.testing.assert_array_equal(sizes[:, 1], np.bincount(key, events.counts, minlength=64))
+  bounds = [0, 7, 8, 15, 40, 64]
+  cut = cut_runs(spools, bounds, tmp_path / "cuts")
+  shards = [read_shard(cut, LAYOUT, i) for i in range(len(bounds) - 1)]
+  assert_same(concatenate(shards), events.select(np.argsort(order)))
+  for first, last, shard in zip(bounds, bounds[1:], shards, strict=False):
+    assert set(shard.event_id) == set(events.event_id[(key >= first) & (key < last)])
+  assert len([p for p in opened if "spool" in p.name]) == 2 * (jobs + len(shards))
+
+
+def test_a_spool_that_is_cut_short_is_an_error(tmp_path):
+  events = random_events(50)
+  writer = SpoolWriter(tmp_path / "index", LAYOUT)
+  writer.write(events, mix64(events.event_id, 5), np.zeros(50, np.int64))
+  spool = writer.close()
+  path = spool.stem.with_suffix(".particles")
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(OSError, match="cut short"):
+    read_shard(cut_runs([spool], [0, 1], tmp_path / "cuts"), LAYOUT, 0)
 
 
 def test_selecting_and_slicing_agree_with_lists():

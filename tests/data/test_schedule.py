@@ -1,5 +1,7 @@
 """Index arithmetic: every event once, constant shapes, no drift."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ COUNTS = {
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 @pytest.mark.parametrize("parts", [1, 2, 5, 7, 64])
 def test_cuts_share_everything_evenly(counts, parts):
-  cuts = nested_cuts(counts, parts)
+  cuts = nested_cuts(counts, parts, np.arange(parts + 1)).T
   suffix = np.cumsum(counts[::-1])[::-1]
   np.testing.assert_array_equal(cuts[0], 0)
   np.testing.assert_array_equal(cuts[-1], suffix)
@@ -50,6 +52,16 @@ def test_every_step_fits_its_slots(counts, lengths, lanes, multiple_of):
         # Events of this class or longer have slots that are long enough.
         assert (last - first)[c:].sum() <= sum(s for n, s in slots.items() if n >= edge)
   np.testing.assert_array_equal(taken, counts)
+
+
+def test_a_schedule_is_as_small_for_a_hundred_million_events():
+  """Every worker gets a copy of it."""
+  small, large = (
+    make_schedule([n * scale for n in COUNTS["typical"]], EDGES, 512, lanes=64)
+    for scale in (1, 40_000)
+  )
+  assert large.steps > 10_000 * small.steps
+  assert len(pickle.dumps(large)) < len(pickle.dumps(small)) + 100
 
 
 def test_filler_is_less_than_one_slot_per_lane_when_the_data_are_many():

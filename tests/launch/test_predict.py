@@ -13,10 +13,11 @@ import uproot
 from jetfm import inference
 from jetfm.data import open_dataset
 from jetfm.data.ingest import ingest
+from jetfm.data.jet_schema import jet_schema
 from jetfm.data.plan import Settings
 from launch import cli, evaluate, predict
 from launch.evaluation import tasks
-from tests.inference.toy import SCHEMA, TASKS, save_checkpoint
+from tests.inference.toy import SCHEMA, TARGETS, TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -172,6 +173,24 @@ def test_what_else_is_in_the_file_does_not_matter(kind, predicted, checkpoints, 
   assert status(checkpoints / "classify", path, tmp_path / "out", **keys) == 0
   want = {name: predicted["TTBar_0"][name] for name in SCORES}
   assert_same(read(tmp_path / "out" / "TTBar_0.root"), want)
+
+
+def test_arrays_without_labels_give_what_root_gives(tmp_path):
+  schema = jet_schema("kin", SCHEMA.classes).fitted(TARGETS)
+  checkpoint = tmp_path / "run" / "classify" / "best"
+  save_checkpoint(checkpoint, ["classification"], schema=schema)
+  momenta = {f"part_{c}": jets_of("Tbqq")[f"part_{c}"] for c in ("energy", "px", "py", "pz")}
+  root, npz = (tmp_path / suffix / f"jets.{suffix}" for suffix in ("root", "npz"))
+  for path in (root, npz):
+    path.parent.mkdir()
+  write_root(root, momenta)
+  longest = int(ak.max(ak.num(momenta["part_px"])))
+  padded = [ak.fill_none(ak.pad_none(x, longest), 0) for x in momenta.values()]
+  np.savez(npz, p4=np.stack([ak.to_numpy(x) for x in padded], axis=-1).astype(np.float32))
+  for path in (root, npz):
+    assert status(checkpoint, path, tmp_path / f"{path.suffix[1:]}_out") == 0
+  friends = [read(tmp_path / f"{path.suffix[1:]}_out" / "jets.root") for path in (npz, root)]
+  assert_same(*friends)
 
 
 def test_no_entries(checkpoints, tmp_path):
