@@ -14,7 +14,6 @@ from jetfm.models.encoder import Encoded, event_vector
 from jetfm.nn import MLP, Pooling, StandardiseTargets
 from jetfm.schema import Feature
 
-
 MEASURED_BY_MASS = ("gen_mass",)
 """Targets of which the mass of the particles is a first estimate."""
 
