@@ -102,6 +102,15 @@ class Feature:
   def needs_fit(self) -> bool:
     return any(t.kind == "zscore" for t in self.transforms) and self.mean is None
 
+  def known(self, x: Array) -> Any:
+    """x (...) of a target -> (...) bool: which events have it.
+
+    Not those where it is no number, or stored as 0 GeV: the mass of a jet that is not there.
+    """
+    size: Any = abs(x)
+    finite = size < math.inf
+    return finite if self.derived or self.unit != "GeV" else finite & (size > 0)
+
   def before_zscore(self, x: Array) -> Array:
     """x (...) -> the values whose mean and standard deviation the z-score wants."""
     for t in self.transforms:

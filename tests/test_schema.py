@@ -158,6 +158,18 @@ def test_targets_join_derived_and_stored():
   assert out[0, 2] == 123.0
 
 
+def test_which_targets_an_event_has():
+  """A stored 0 GeV is the mass of no jet; 0 of another unit, or of what is computed, is a value."""
+  x = np.array([-3.0, 0.0, 2.0, np.nan, np.inf])
+  computed = Feature("mass", "GeV", derived=True)
+  for feature, zero in (
+    (Feature("gen_mass", "GeV"), False),
+    (Feature("n"), True),
+    (computed, True),
+  ):
+    np.testing.assert_array_equal(feature.known(x), [True, zero, True, False, False])
+
+
 def test_groups_are_the_detectors_in_order():
   assert jet_schema("full").groups == ("kinematics", "identification", "track")
   moved = dataclasses.replace(jet_schema("full").features[-1], group="vertex")

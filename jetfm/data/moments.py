@@ -84,7 +84,7 @@ class MomentsOf:
   def __call__(self, block: Events) -> dict[Feature, Moments]:
     """Moments over the particles that have a feature, or for targets the events, of one block.
 
-    An event whose stored target is 0 does not have it (a jet without a particle-level one).
+    Not every event has every stored target (`Feature.known`).
     """
     if not self._features and not self._targets:
       return {}
@@ -104,7 +104,9 @@ class MomentsOf:
     real = batch.weight > 0
     stored = self._schemas[0].stored_targets
     for target, v in zip(self._targets, values[split:], strict=True):
-      has = real if target.derived else real & (batch.targets[:, stored.index(target.name)] != 0)
+      has = real
+      if not target.derived:
+        has = real & target.known(batch.targets[:, stored.index(target.name)])
       out[target] = Moments.of(v[has])
     return out
 

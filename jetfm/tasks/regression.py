@@ -61,7 +61,7 @@ class Regression:
 
   `mass` is the invariant mass of the jet's particles, `gen_mass` that of the particle-level jet,
   `seed_mass` the published quantity of that name. An event does not count for a target that it
-  does not have: one that is not finite, or a stored mass of 0, a jet without a particle-level one.
+  does not have (`Feature.known`), as a jet without one at particle level.
 
   Attributes:
     targets: names in `schema.targets`.
@@ -105,9 +105,8 @@ class Regression:
     estimate: Estimate = outputs.output
     targets = tuple(t for name in self.targets for t in self.schema.targets if t.name == name)
     physical = true_values(self.schema, targets, batch)
-    known = jnp.isfinite(estimate.true) & jnp.isfinite(physical)
-    stored_mass = jnp.asarray([t.unit == "GeV" and not t.derived for t in targets])
-    known &= ~stored_mass | (physical > 0)
+    there = [target.known(physical[:, i]) for i, target in enumerate(targets)]
+    known = jnp.isfinite(estimate.true) & jnp.stack(there, axis=-1)
 
     def of_known(x):
       return jnp.where(known, x, 0)

@@ -186,9 +186,7 @@ def _jets(schema: Schema, batches: Sequence[Batch]) -> Jets:
       targets[target.name] = exact[target.name](p4, mask)
       continue
     column = stored[:, schema.stored_targets.index(target.name)]
-    # A stored mass of 0 is one that the jet does not have (jetfm.tasks.Regression).
-    known = np.isfinite(column) & ((column > 0) | (target.unit != "GeV"))
-    targets[target.name] = np.where(known, column, np.nan)
+    targets[target.name] = np.where(target.known(column), column, np.nan)
   spectators = np.concatenate([b.spectators for b in batches])
   return Jets(
     p4,
