@@ -19,7 +19,8 @@ Expected of `tiny` after ./launch/quickstart (12,000 jets, 15 minutes on two cor
 with errors: benchmarks/results/quickstart-cpu.json. `base` was not trained yet: it needs a GPU. The
 published run of 2.4 M parameters on 80,000 JetClass jets has accuracy 0.49, AUC 0.876.
 
-seed          of parameters, order of the data, masks, augmentations and dropout.
+seed          of parameters, order of the data, masks, augmentations and dropout, and of which
+              events are the `train_events`.
 stages        which stages run, in order, of those in `stage`.
 max_nonfinite successive steps without a finite loss after which a run gives up.
 data          directory: from launch.ingest. inputs: kin4, kin, kinpid or full. batch_size: events

@@ -57,7 +57,11 @@ def main(config: Any) -> int:
     with train.TerminationFlag() as asked_to_stop:
       _say(_machine())
       train_data = open_dataset(
-        plan.data.directory, plan.data.inputs, "train", max_events=plan.data.train_events or None
+        plan.data.directory,
+        plan.data.inputs,
+        "train",
+        max_events=plan.data.train_events or None,
+        subset=plan.seed,
       )
       valid_data = open_dataset(
         plan.data.directory, plan.data.inputs, "valid", max_events=plan.data.eval_events or None

@@ -32,6 +32,7 @@ def open_dataset(
   split: str = "train",
   classes: Sequence[str] | None = None,
   max_events: int | None = None,
+  subset: int = 0,
 ) -> JetDataset:
   """Opens one split of a data set for reading.
 
@@ -40,7 +41,8 @@ def open_dataset(
     inputs: input set; only its columns are decoded.
     split: 'train', 'valid' or 'test'.
     classes: keep events of these classes only; labels then index into this list.
-    max_events: keep at most so many events, a fixed random subset with the same mix of lengths.
+    max_events: keep at most so many events, a random subset with the same mix of lengths.
+    subset: which one; successive numbers share hardly an event while there are others.
 
   Raises: DataError for a directory, input set, split or class that does not exist.
   """
@@ -54,7 +56,7 @@ def open_dataset(
   if len(set(chosen)) != len(chosen) or not chosen:
     raise DataError(f"classes must be different names, at least one: got {list(chosen)}")
   labels = [manifest.classes.index(name) for name in chosen]
-  blocks = _blocks(manifest, split, labels, max_events)
+  blocks = _blocks(manifest, split, labels, max_events, subset)
   return JetDataset(
     pathlib.Path(directory),
     manifest,
@@ -66,7 +68,7 @@ def open_dataset(
 
 
 def _blocks(
-  manifest: Manifest, split: str, labels: list[int], max_events: int | None
+  manifest: Manifest, split: str, labels: list[int], max_events: int | None, subset: int
 ) -> tuple[tuple[Block, ...], ...]:
   """Blocks of each length class with the number of events to take from each."""
   per_class: list[list[Block]] = [[] for _ in manifest.edges]
@@ -80,19 +82,25 @@ def _blocks(
   if max_events <= 0:
     raise DataError(f"max_events must be positive, got {max_events}")
   totals = [sum(b.events for b in blocks) for blocks in per_class]
-  # The first of equal parts of the split: lengths in proportion, and blocks are random samples.
+  # One of equal parts of the split: lengths in proportion, and blocks are random samples.
   cumulative = np.cumsum(totals)
   keep = np.diff(cumulative * min(max_events, cumulative[-1]) // max(cumulative[-1], 1), prepend=0)
   kept: list[tuple[Block, ...]] = []
-  for blocks, left in zip(per_class, keep.tolist(), strict=True):
-    taken = []
-    for block in blocks:
-      taken.append(dataclasses.replace(block, events=min(block.events, left)))
-      left -= taken[-1].events
-      if left == 0:
-        break
-    kept.append(tuple(b for b in taken if b.events))
+  for blocks, events in zip(per_class, keep.tolist(), strict=True):
+    first = subset * len(_leading(blocks, events)) % max(len(blocks), 1)
+    kept.append(_leading([*blocks[first:], *blocks[:first]], events))
   return tuple(kept)
+
+
+def _leading(blocks: Sequence[Block], events: int) -> tuple[Block, ...]:
+  """So many events of the first blocks, of the last of them perhaps a part."""
+  taken: list[Block] = []
+  for block in blocks:
+    if not events:
+      break
+    taken.append(dataclasses.replace(block, events=min(block.events, events)))
+    events -= taken[-1].events
+  return tuple(taken)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -242,6 +242,16 @@ def test_max_events_keeps_a_fixed_part(directory, n):
     assert abs(a - b * part.num_events / dataset.num_events) <= 1
 
 
+def test_successive_subsets_have_hardly_an_event_in_common(directory):
+  parts = [open_dataset(directory, "kin4", max_events=60, subset=i) for i in (0, 1, 7)]
+  assert [p.num_events for p in parts] == [60] * 3
+  assert len({tuple(p.length_counts) for p in parts}) == 1
+  first, second, _ = (set(read_all(p)) for p in parts)
+  assert len(first & second) < 60 / 4
+  again = open_dataset(directory, "kin4", max_events=60, subset=1)
+  assert set(read_all(again)) == second
+
+
 def test_permutations_depend_on_every_part_of_the_key():
   orders = [tuple(permutation(50, *key)) for key in itertools.product((0, 1), repeat=4)]
   assert len(set(orders)) == 16
