@@ -1,4 +1,4 @@
-"""`jetfm.lorentz` with compiled functions: called as they are, each operation is a program."""
+"""Functions of the library, each one program: called as they are, each operation is one."""
 
 import inspect
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 
 import jetfm.lorentz
+from jetfm import models
 
 STATIC = {
   "grade_projection": "grade",
@@ -27,3 +28,7 @@ def compiled(name, x):
 
 
 lorentz = SimpleNamespace(**{name: compiled(name, x) for name, x in vars(jetfm.lorentz).items()})
+"""`jetfm.lorentz`, its functions compiled."""
+
+physical_momenta = jax.jit(models.physical_momenta)
+standardise_kinematics = jax.jit(models.standardise_kinematics)
