@@ -35,9 +35,12 @@ def checkpoint(dataset, tmp_path_factory):
   description = train.describe_model(schema, ENCODER, {"masked_particles": {}})
   model, tasks, _ = train.build_model(description)
   (task,) = tasks.values()
-  view = inference.groups.filler(schema, 1, 16)
   key = jax.random.key(0)
-  variables = initial(model.init, key, {task.name: task.views(key, view, False)})
+
+  def init(key, events):
+    return model.init(key, {task.name: task.views(key, events, False)})
+
+  variables = initial(init, key, inference.groups.filler(schema, 1, 16))
   labels = train.label(variables["params"], train.make_strategy("full", 1))
   checkpoints = train.Checkpoints(folder, {"model": description}, optimizer=False)
   checkpoints.save(train.create(variables, optax.sgd(0.1), labels, key), {"finished": True})

@@ -107,6 +107,6 @@ def test_a_whole_program_lowers_for_a_gpu(predictor, length):
 def test_class_attention_that_is_too_much_for_its_kernel(particles, heads, by_kernel):
   """One key more than particles, or a wide head: attention by XLA, the rest by kernels."""
   pooling = Pooling(layers=1, heads=heads)
-  tokens, mask = jnp.ones((1, particles, 96), jnp.bfloat16), jnp.ones((1, particles), bool)
-  variables = pooling.init(jax.random.key(0), tokens, mask)
+  tokens, mask = jnp.ones((1, particles, 96), jnp.bfloat16), np.ones((1, particles), bool)
+  variables = jax.eval_shape(pooling.init, jax.random.key(0), tokens, mask)
   assert lowered_kernels(pooling.apply, variables, tokens, mask) == 3 + by_kernel

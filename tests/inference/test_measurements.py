@@ -29,8 +29,11 @@ def predictor(tmp_path_factory):
   description = train.describe_model(event_schema(), ENCODER, TASKS)
   model, tasks, _ = train.build_model(description)
   key = jax.random.key(0)
-  views = {name: task.views(key, make_events([4], 6), False) for name, task in tasks.items()}
-  variables = initial(model.init, key, views)
+
+  def init(key, events):
+    return model.init(key, {name: task.views(key, events, False) for name, task in tasks.items()})
+
+  variables = initial(init, key, make_events([4], 6))
   labels = train.label(variables["params"], train.make_strategy("full", 1))
   checkpoints = train.Checkpoints(folder, {"model": description}, optimizer=False)
   checkpoints.save(train.create(variables, optax.sgd(0.1), labels, key), {"finished": True})
@@ -45,15 +48,19 @@ def test_what_is_hidden_is_guessed_and_nothing_else(predictor):
   found = predictor.guess_measurements(events)
   task, schema = predictor.trained.tasks["masked_features"], predictor.schema
   key = named_key(named_key(jax.random.key(0), "evaluation"), "views")
-  views = task.views(key, events, False)
-  hidden = np.asarray(hidden_measurements(views[task.view], events, schema))
+  model = predictor.trained.model
+
+  @jax.jit
+  def direct(variables, events):
+    views, sure = task.views(key, events, False), {"deterministic": True}
+    encoded = {name: model.encode(variables, view, **sure) for name, view in views.items()}
+    outputs = model.head(task.name, variables, encoded, views, key=key, **sure)
+    hidden = hidden_measurements(views[task.view], events, schema)
+    return hidden, task.statistics(outputs, views, events)
+
+  hidden, statistics = jax.tree.map(np.asarray, direct(predictor.trained.variables, events))
   np.testing.assert_array_equal(found.hidden, hidden)
   assert hidden.any() and not found.true[~hidden].any() and not found.guessed[~hidden].any()
-  model = predictor.trained.model
-  variables, sure = predictor.trained.variables, {"deterministic": True}
-  encoded = {name: model.encode(variables, view, **sure) for name, view in views.items()}
-  outputs = model.head(task.name, variables, encoded, views, key=key, **sure)
-  statistics = task.statistics(outputs, views, events)
   categorical = np.array([f.likelihood == "categorical" for f in schema.features])
   off = found.guessed - found.true
   errors = np.where(categorical, off != 0, off**2).sum(axis=1)

@@ -71,8 +71,11 @@ def save_checkpoint(folder, tasks, seed=0, schema=SCHEMA, encoder=ENCODER, setti
   description = train.describe_model(schema, encoder, chosen)
   model, made, _ = train.build_model(description)
   events, key = make_events([4], 6, schema=schema), jax.random.key(seed)
-  views = {name: task.views(key, events, False) for name, task in made.items()}
-  fresh = initial(model.init, key, views)
+
+  def init(key, events):
+    return model.init(key, {name: task.views(key, events, False) for name, task in made.items()})
+
+  fresh = initial(init, key, events)
   rng = np.random.default_rng(seed)
   noise = jax.tree.map(lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), fresh["params"])
   variables = fresh | {"params": jax.tree.map(np.add, fresh["params"], noise)}

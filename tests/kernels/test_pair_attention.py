@@ -1,5 +1,7 @@
 """Attention with a pair bias: every implementation keeps the contract of its docstring."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,10 @@ def inputs(dtype, seed=0):
   """q, k, v (B, N, H, K) and bias (B, H, N, N)."""
   rng = np.random.default_rng(seed)
   shapes = [(B, N, H, K)] * 3 + [(B, H, N, N)]
-  return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
+  return [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+attention = jax.jit(pair_attention, static_argnames="implementation")
 
 
 def by_definition(q, k, v, bias):
@@ -42,29 +47,29 @@ def by_definition(q, k, v, bias):
 
 def test_equals_the_definition(x64, every_implementation):
   arrays = inputs(jnp.float64)
-  ours = pair_attention(*arrays, MASK, implementation=every_implementation)
+  ours = attention(*arrays, MASK, implementation=every_implementation)
   np.testing.assert_allclose(ours, by_definition(*arrays), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 3e-2)])
 def test_lower_precision_is_close(implementation, dtype, tolerance):
   arrays = inputs(dtype)
-  ours = pair_attention(*arrays, MASK, implementation=implementation)
+  ours = attention(*arrays, MASK, implementation=implementation)
   assert ours.dtype == dtype
   np.testing.assert_allclose(np.asarray(ours, float), by_definition(*arrays), atol=tolerance)
 
 
 def test_softmax_ignores_a_common_shift_of_the_bias(implementation):
   q, k, v, bias = inputs(jnp.float32)
-  ours = pair_attention(q, k, v, bias, MASK, implementation=implementation)
-  shifted = pair_attention(q, k, v, bias + 300.0, MASK, implementation=implementation)
+  ours = attention(q, k, v, bias, MASK, implementation=implementation)
+  shifted = attention(q, k, v, bias + 300.0, MASK, implementation=implementation)
   np.testing.assert_allclose(shifted, ours, atol=1e-4)
 
 
 def test_padding_changes_no_bit_of_outputs_and_gradients(implementation):
   q, k, v, bias = inputs(jnp.float32)
   token, pair = MASK[:, :, None, None], MASK[:, None, None, :]
-  garbage = jnp.where(token, k, 1e4), jnp.where(token, v, -1e4), jnp.where(pair, bias, 1e4)
+  garbage = np.where(token, k, 1e4), np.where(token, v, -1e4), np.where(pair, bias, 1e4)
 
   def loss(k, v, bias):
     out = pair_attention(q, k, v, bias, MASK, implementation=implementation)
@@ -79,7 +84,8 @@ def test_an_empty_event_gives_zeros_and_finite_gradients(every_implementation):
     out = pair_attention(*arrays, MASK, implementation=every_implementation)
     return jnp.sum(jnp.sin(out)), out
 
-  gradients, out = jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(*inputs(jnp.float32))
+  run = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True))
+  gradients, out = jax.tree.map(np.asarray, run(*inputs(jnp.float32)))
   np.testing.assert_array_equal(out[LENGTHS == 0], 0)
   assert np.abs(out[LENGTHS > 0]).min() > 0
   for gradient in gradients:
@@ -91,19 +97,21 @@ def test_gradients_are_the_derivatives(x64, implementation):
   arrays = inputs(jnp.float64)
   direction = inputs(jnp.float64, seed=1)
 
+  @jax.jit
+  @jax.value_and_grad
   def loss(step):
     moved = [x + step * d for x, d in zip(arrays, direction, strict=True)]
     return jnp.sum(jnp.sin(pair_attention(*moved, MASK, implementation=implementation)))
 
-  numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5
-  np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-8)
+  (above, _), (below, _), (_, slope) = map(loss, (1e-5, -1e-5, 0.0))
+  np.testing.assert_allclose(slope, (float(above) - float(below)) / 2e-5, rtol=1e-8)
 
 
 def test_not_even_nan_leaks_out_of_padding(every_implementation):
   """With lengths, nothing of a slot without a particle is looked at, and its result is 0."""
   arrays = inputs(jnp.float32)
   flags = (*[MASK[:, :, None, None]] * 3, MASK[:, None, :, None] & MASK[:, None, None, :])
-  garbage = [jnp.where(flag, x, jnp.nan) for x, flag in zip(arrays, flags, strict=True)]
+  garbage = [np.where(flag, x, np.nan) for x, flag in zip(arrays, flags, strict=True)]
 
   def loss(*arrays):
     out = pair_attention(*arrays, lengths=LENGTHS, implementation=every_implementation)
@@ -111,17 +119,17 @@ def test_not_even_nan_leaks_out_of_padding(every_implementation):
 
   run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))
   jax.tree.map(np.testing.assert_array_equal, run(*garbage), run(*arrays))
-  (_, out), gradients = run(*garbage)
+  (_, out), gradients = jax.tree.map(np.asarray, run(*garbage))
   np.testing.assert_array_equal(out[~MASK], 0)
   for gradient, flag in zip(gradients, flags, strict=True):
-    np.testing.assert_array_equal(jnp.where(flag, 0, gradient), 0)
+    np.testing.assert_array_equal(np.where(flag, 0, gradient), 0)
 
 
 def test_permuted_particles_give_permuted_results(implementation):
   q, k, v, bias = inputs(jnp.float32)
   order = np.random.default_rng(3).permutation(N)
-  out = pair_attention(q, k, v, bias, MASK, implementation=implementation)
-  permuted = pair_attention(
+  out = np.asarray(attention(q, k, v, bias, MASK, implementation=implementation))
+  permuted = attention(
     *(x[:, order] for x in (q, k, v)),
     bias[:, :, order][..., order],
     MASK[:, order],  # with holes
@@ -130,6 +138,7 @@ def test_permuted_particles_give_permuted_results(implementation):
   np.testing.assert_allclose(permuted, out[:, order], atol=2e-6)
 
 
+@functools.partial(jax.jit, static_argnames="run")
 def with_gradients(arrays, lengths, run):
   """Result of `run` and gradients of all arguments, for a random cotangent."""
   cotangent = np.random.default_rng(2).normal(size=arrays[0].shape)
@@ -138,10 +147,14 @@ def with_gradients(arrays, lengths, run):
     out = run(*arrays, lengths)
     return jnp.sum(out.astype(jnp.float64) * cotangent), out
 
-  (_, out), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))(
-    *arrays
-  )
+  (_, out), gradients = jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(*arrays)
   return out, gradients
+
+
+def by_reference(q, k, v, bias, lengths):
+  *_, n, _, width = q.shape
+  mask = jnp.arange(n) < lengths[:, None]
+  return reference.pair_attention(q, k, v, bias, mask, mask, width**-0.5)
 
 
 SIZES = [1, 16, 17, 31, 100, 128, 200, 256]
@@ -162,28 +175,24 @@ def test_kernels_equal_the_reference_in_float64(x64, kernel, dtype, n):
   heads, width = 2, 8 if n % 2 else 20
   rng = np.random.default_rng(n)
   shapes = [(3, n, heads, width)] * 3 + [(3, heads, n, n)]
-  arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
-  lengths = jnp.asarray([0, n, rng.integers(1, n + 1)], jnp.int32)
+  arrays = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+  lengths = np.array([0, n, rng.integers(1, n + 1)], np.int32)
 
   def ours(*arrays):
     *arrays, lengths = arrays
     return pair_attention(*arrays, lengths=lengths, implementation=kernel)
 
-  def true(q, k, v, bias, lengths):
-    mask = jnp.arange(n) < lengths[:, None]
-    return reference.pair_attention(q, k, v, bias, mask, mask, width**-0.5)
-
-  wide = [x.astype(jnp.float64) for x in arrays]
+  wide = [x.astype(np.float64) for x in arrays]
   got = with_gradients(arrays, lengths, ours)
   assert all(x.dtype == dtype for x in jax.tree.leaves(got))
-  assert_close(got, with_gradients(wide, lengths, true), TOLERANCES[dtype])
+  assert_close(got, with_gradients(wide, lengths, by_reference), TOLERANCES[dtype])
 
 
 def test_attention_between_sets_and_without_bias(x64, kernel):
   """N != M, a mask with holes, no bias."""
   rng = np.random.default_rng(0)
-  q, k, v = (jnp.asarray(rng.normal(size=(2, n, 3, 8))) for n in (5, 40, 40))
-  mask = jnp.asarray(rng.random((2, 40)) < 0.5)
+  q, k, v = (rng.normal(size=(2, n, 3, 8)) for n in (5, 40, 40))
+  mask = rng.random((2, 40)) < 0.5
 
   def run(name):
     def loss(q, k, v):
@@ -200,7 +209,7 @@ def test_widest_heads(kernel):
   q, k, v = rng.normal(size=(3, 2, 9, 1, IMPLEMENTATIONS[kernel].width)).astype(np.float32)
   bias = rng.normal(size=(2, 1, 9, 9)).astype(np.float32)
   with jax.default_matmul_precision("highest"):  # on a GPU, XLA's own products have fewer bits
-    ours, plain = (pair_attention(q, k, v, bias, implementation=x) for x in (kernel, "xla"))
+    ours, plain = (attention(q, k, v, bias, implementation=x) for x in (kernel, "xla"))
   np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
 
 
@@ -215,11 +224,15 @@ def deep(q, k, v, bias, name, layers=8, share=True):
   return jnp.sum(jnp.sin(x))
 
 
+@functools.partial(jax.jit, static_argnames=("name", "share"))
+def deep_gradients(arrays, name, share):
+  return jax.grad(lambda arrays: deep(*arrays, name, share=share))(arrays)
+
+
 def test_shared_bias_gradient_is_the_sum_over_layers(x64, every_implementation):
   arrays = inputs(jnp.float64)
-  shared = jax.jit(jax.grad(lambda *a: deep(*a, every_implementation), argnums=(0, 1, 2, 3)))
-  separate = jax.jit(jax.grad(lambda *a: deep(*a, "xla", share=False), argnums=(0, 1, 2, 3)))
-  assert_close(shared(*arrays), separate(*arrays), 1e-12)
+  shared = deep_gradients(arrays, every_implementation, share=True)
+  assert_close(shared, deep_gradients(arrays, "xla", share=False), 1e-12)
 
 
 @pytest.mark.slow

@@ -58,6 +58,11 @@ def weights(kind, seed=0, widths=(WIDTH, WIDTH)):
   )
 
 
+OPTIONS = ("kind", "dtype", "activation", "implementation")
+bias_of = jax.jit(pair_bias, static_argnames=OPTIONS)
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "activation"))
 def by_definition(p4, w, kind, activation=jax.nn.gelu):
   """The equation of the contract, (B, H, N, N), without triangles or folded constants."""
   mean, std, columns = (np.array(getattr(PAIR_KINDS[kind], x)) for x in ("mean", "std", "columns"))
@@ -70,30 +75,40 @@ def by_definition(p4, w, kind, activation=jax.nn.gelu):
   return jnp.moveaxis(x @ w.kernels[-1] + w.biases[-1], -1, 1)
 
 
+COTANGENT = np.random.default_rng(1).normal(size=(B, H, N, N)) * BOTH[:, None]
+
+
+def of_weights(function, w):
+  """A number made of a bias by random factors, and its gradient."""
+  return jax.jit(jax.value_and_grad(lambda w: (function(w) * COTANGENT).sum()))(w)
+
+
+@functools.cache  # for all implementations
+def of_definition(kind, activation="gelu", norm=True):
+  w = weights(kind)
+  w = w if norm else w._replace(scales=())
+  function = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}[activation]
+  return of_weights(lambda w: by_definition(momenta(), w, kind, function), w)
+
+
 def test_equals_the_definition(x64, kind, implementation):
   p4, w = momenta(), weights(kind)
-  ours = pair_bias(p4, w, MASK, kind=kind, implementation=implementation)
-  theirs = by_definition(p4, w, kind)
+  ours = np.asarray(bias_of(p4, w, MASK, kind=kind, implementation=implementation))
+  theirs = np.asarray(by_definition(p4, w, kind))
   pairs = np.broadcast_to(BOTH[:, None], theirs.shape)
   np.testing.assert_allclose(ours[pairs], theirs[pairs], rtol=1e-10, atol=1e-12)
   assert np.isfinite(ours).all()
 
 
+def assert_near(ours, theirs):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), ours, theirs)
+
+
 def test_gradients_equal_those_of_the_definition(x64, kind, implementation):
-  p4, w = momenta(), weights(kind)
-  cotangent = np.random.default_rng(1).normal(size=(B, H, N, N)) * BOTH[:, None]
+  def bias(w):
+    return pair_bias(momenta(), w, MASK, kind=kind, implementation=implementation)
 
-  def ours(w):
-    bias = pair_bias(p4, w, MASK, kind=kind, implementation=implementation)
-    return (bias * cotangent).sum()
-
-  def theirs(w):
-    return (by_definition(p4, w, kind) * cotangent).sum()
-
-  for mine, true in zip(
-    jax.tree.leaves(jax.grad(ours)(w)), jax.tree.leaves(jax.grad(theirs)(w)), strict=True
-  ):
-    np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-11)
+  assert_near(of_weights(bias, weights(kind)), of_definition(kind))
 
 
 @pytest.mark.parametrize(
@@ -104,26 +119,13 @@ def test_gradients_equal_those_of_the_definition(x64, kind, implementation):
   ],
 )
 def test_other_networks_equal_their_definition(x64, every_implementation, activation, norm):
-  p4, w = momenta(), weights("part")
-  w = w if norm else w._replace(scales=())
-  cotangent = np.random.default_rng(1).normal(size=(B, H, N, N)) * BOTH[:, None]
+  w = weights("part") if norm else weights("part")._replace(scales=())
 
-  def ours(w):
-    bias = pair_bias(
-      p4, w, MASK, kind="part", activation=activation, implementation=every_implementation
-    )
-    return (bias * cotangent).sum()
+  def bias(w):
+    options = {"activation": activation, "implementation": every_implementation}
+    return pair_bias(momenta(), w, MASK, kind="part", **options)
 
-  def theirs(w):
-    function = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}[activation]
-    return (by_definition(p4, w, "part", function) * cotangent).sum()
-
-  for mine, true in zip(
-    jax.tree.leaves(jax.value_and_grad(ours)(w)),
-    jax.tree.leaves(jax.value_and_grad(theirs)(w)),
-    strict=True,
-  ):
-    np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-11)
+  assert_near(of_weights(bias, w), of_definition("part", activation, norm))
 
 
 def test_an_activation_that_does_not_exist_and_scales_too_few():
@@ -141,7 +143,7 @@ def test_no_gradient_reaches_the_momenta(kind, implementation):
   def total(p4):
     return pair_bias(p4, w, MASK, kind=kind, implementation=implementation).sum()
 
-  np.testing.assert_array_equal(jax.grad(total)(jnp.asarray(momenta(np.float32))), 0)
+  np.testing.assert_array_equal(jax.jit(jax.grad(total))(momenta(np.float32)), 0)
 
 
 def test_nothing_crosses_pairs(kind, implementation):
@@ -150,7 +152,7 @@ def test_nothing_crosses_pairs(kind, implementation):
   other = momenta(np.float32, seed=5)
   other[:, :2] = p4[:, :2]
   first, second = (
-    pair_bias(x, w, MASK, kind=kind, implementation=implementation) for x in (p4, other)
+    np.asarray(bias_of(x, w, MASK, kind=kind, implementation=implementation)) for x in (p4, other)
   )
   np.testing.assert_allclose(first[..., :2, :2], second[..., :2, :2], rtol=1e-5, atol=1e-6)
   assert np.abs(first - second)[0, :, 2:, 2:].max() > 1e-2
@@ -159,7 +161,8 @@ def test_nothing_crosses_pairs(kind, implementation):
 def test_permuted_particles_give_permuted_pairs(kind, implementation):
   p4, w, order = momenta(np.float32), weights(kind), np.array([2, 0, 1, 4, 3])
   before, after = (
-    pair_bias(x, w, MASK, kind=kind, implementation=implementation) for x in (p4, p4[:, order])
+    np.asarray(bias_of(x, w, MASK, kind=kind, implementation=implementation))
+    for x in (p4, p4[:, order])
   )
   expected = np.where(BOTH[:, None], before[:, :, order][..., order], 0)
   np.testing.assert_allclose(np.where(BOTH[:, None], after, 0), expected, rtol=1e-5, atol=1e-5)
@@ -174,7 +177,7 @@ def test_hidden_and_padded_momenta_do_not_matter(kind, implementation):
   other[~MASK] = np.nan
 
   def run(p4):
-    return pair_bias(p4, w, MASK, hidden, kind=kind, implementation=implementation)
+    return np.asarray(bias_of(p4, w, MASK, hidden, kind=kind, implementation=implementation))
 
   np.testing.assert_array_equal(run(other), run(p4))
   constant = np.broadcast_to(np.asarray(w.hidden, np.float32), (MASK.sum(), H))
@@ -185,7 +188,7 @@ def test_hidden_and_padded_momenta_do_not_matter(kind, implementation):
 @pytest.mark.slow
 def test_bfloat16_is_close(kind, implementation):
   p4, w = momenta(np.float32), weights(kind)
-  low = pair_bias(p4, w, MASK, kind=kind, dtype=jnp.bfloat16, implementation=implementation)
+  low = bias_of(p4, w, MASK, kind=kind, dtype="bfloat16", implementation=implementation)
   assert low.dtype == jnp.bfloat16
   error = (np.asarray(low, float) - by_definition(p4, w, kind)) * BOTH[:, None]
   assert np.sqrt((error**2).mean()) < 0.05
@@ -194,7 +197,7 @@ def test_bfloat16_is_close(kind, implementation):
 def run_with_gradients(p4, w, lengths, hidden, kind, dtype, implementation):
   """Bias of real pairs, 0 elsewhere, and gradients of all weights for a random cotangent."""
   n = p4.shape[1]
-  mask = jnp.arange(n) < jnp.asarray(lengths)[:, None]
+  mask = np.arange(n) < np.array(lengths)[:, None]
   real = (mask[:, :, None] & mask[:, None, :])[:, None]
   cotangent = np.random.default_rng(2).normal(size=(len(p4), H, n, n))
 
@@ -230,9 +233,9 @@ def case_of(dtype, kind, n, widths):
   narrow = "float64" if dtype == "float64" else "float32"
   # ln m2 of a narrow, light pair amplifies rounding by E^2/m2, in every implementation alike.
   p4 = (heavy_momenta if dtype == "float32" else momenta)(narrow, shape=(3, n))
-  w = jax.tree.map(lambda x: jnp.asarray(x, narrow), weights(kind, widths=widths))
+  w = jax.tree.map(lambda x: x.astype(narrow), weights(kind, widths=widths))
   hidden = rng.random((3, n)) < 0.2
-  wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (p4, w))
+  wide = jax.tree.map(np.float64, (p4, w))
   wanted = run_with_gradients(*wide, lengths, hidden, kind, jnp.float64, "xla")
   return (p4, w, lengths, hidden, kind), wanted
 
@@ -267,7 +270,7 @@ def test_tiles_that_need_no_list(x64, kind, n):
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_every_tile_has_one_place(symmetric):
   share = Share(n=37, tile=Tile(4, 4, warps=4), symmetric=symmetric, events=1, most=1000)
-  row, column = jax.vmap(share.place)(jnp.arange(share.tiles_of_event, dtype=jnp.int32))
+  row, column = jax.jit(jax.vmap(share.place))(np.arange(share.tiles_of_event, dtype=np.int32))
   expected = np.triu_indices(10) if symmetric else np.indices((10, 10)).reshape(2, -1)
   np.testing.assert_array_equal([row, column], expected)
 
@@ -276,12 +279,11 @@ def test_every_tile_has_one_place(symmetric):
 def test_narrow_pairs_lose_no_more_digits_in_a_kernel(x64, kernel):
   """float32 of light particles that are close: the error is that of the plain reference."""
   p4 = momenta(np.float32, shape=(2, 17))
-  w = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights("part"))
-  wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (p4, w))
-  true = pair_bias(*wide, implementation="xla")
+  w = jax.tree.map(np.float32, weights("part"))
+  wide = jax.tree.map(np.float64, (p4, w))
+  true = np.asarray(bias_of(*wide, implementation="xla"))
   ours, plain = (
-    np.abs(np.asarray(pair_bias(p4, w, implementation=name)) - true).max()
-    for name in (kernel, "xla")
+    np.abs(np.asarray(bias_of(p4, w, implementation=name)) - true).max() for name in (kernel, "xla")
   )
   assert ours <= 2 * plain + 1e-6
 
@@ -293,8 +295,7 @@ def test_narrow_pairs_lose_no_more_digits_in_a_kernel(x64, kernel):
 )
 def test_transformations(kernel):
   """jit, vmap, checkpoint and shard_map change nothing, and results repeat bit by bit."""
-  p4, w = jnp.asarray(momenta(np.float32)), weights("part", widths=(WIDTH,))
-  w = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), w)
+  p4, w = momenta(np.float32), jax.tree.map(np.float32, weights("part", widths=(WIDTH,)))
 
   def loss(w, p4, mask):
     bias = pair_bias(p4, w, mask, implementation=kernel)

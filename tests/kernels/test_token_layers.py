@@ -1,5 +1,7 @@
 """The layers between two attentions as kernels: every implementation is the reference."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2e-2}
 
 
 def numbers(rng, dtype="float64"):
-  return lambda *shape: jnp.asarray(rng.normal(size=shape) / np.sqrt(shape[0]), dtype)
+  return lambda *shape: (rng.normal(size=shape) / np.sqrt(shape[0])).astype(dtype)
 
 
 def residual_weights(draw, width, hidden):
@@ -32,7 +34,7 @@ def residual_weights(draw, width, hidden):
 
 def assert_close(got, want, dtype):
   assert got.dtype == dtype and got.shape == want.shape
-  scale = float(jnp.abs(want).max())
+  scale = np.abs(want).max()
   np.testing.assert_allclose(
     np.asarray(got, np.float64), want, rtol=0, atol=TOLERANCE[dtype] * scale
   )
@@ -45,25 +47,30 @@ def kernel_name(request):
   return request.param
 
 
+@functools.partial(jax.jit, static_argnames="implementation")
+def layers(x, mixed, kernel, bias, weights, implementation):
+  """Parts of a linear layer without GELU and with it, and the rest of a block."""
+  plain, gelu = (
+    normalised_linear(x, kernel, bias, parts=3, gelu=flag, implementation=implementation)
+    for flag in (False, True)
+  )
+  return *plain, *gelu, residual_mlp(x, mixed, weights, implementation=implementation)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape, hidden", SHAPES)
 def test_kernels_are_the_reference(x64, shape, hidden, dtype, kernel_name):
   draw = numbers(np.random.default_rng(len(shape) + hidden))
-  x, mixed = (jnp.asarray(draw(*shape) * 3 + 1) for _ in range(2))
+  x, mixed = (draw(*shape) * 3 + 1 for _ in range(2))
   kernel, bias = draw(shape[-1], 3 * hidden), draw(3 * hidden)
   weights = residual_weights(draw, shape[-1], hidden)
   x, mixed, kernel, bias, weights = jax.tree.map(
     lambda a: a.astype(dtype).astype("float64"), (x, mixed, kernel, bias, weights)
   )
-  low, option = x.astype(dtype), {"implementation": kernel_name}
-  for gelu in (False, True):
-    want = normalised_linear(x, kernel, bias, parts=3, gelu=gelu)
-    for y, z in zip(
-      normalised_linear(low, kernel, bias, parts=3, gelu=gelu, **option), want, strict=True
-    ):
-      assert_close(y, z, dtype)
-  want = residual_mlp(x, mixed, weights)
-  assert_close(residual_mlp(low, mixed.astype(dtype), weights, **option), want, dtype)
+  want = layers(x, mixed, kernel, bias, weights, "xla")
+  got = layers(x.astype(dtype), mixed.astype(dtype), kernel, bias, weights, kernel_name)
+  for y, z in zip(got, want, strict=True):
+    assert_close(y, z, dtype)
 
 
 DROPOUT = BlockDropout(0.3, jax.random.bits(jax.random.key(1), (3, 2), jnp.uint32))
@@ -105,7 +112,7 @@ def residual_loss(implementation, dropout=None):
 def test_gradients_are_those_of_the_reference(x64, dtype, shape, hidden, kernel_name):
   """Of tokens in some precision; parameters keep theirs."""
   draw = numbers(np.random.default_rng(hidden))
-  x, mixed = (jnp.asarray(draw(*shape) * 3 + 1, dtype).astype("float64") for _ in range(2))
+  x, mixed = ((draw(*shape) * 3 + 1).astype(dtype).astype("float64") for _ in range(2))
   low = x.astype(dtype)
   kernel, bias = draw(shape[-1], 2 * hidden), draw(2 * hidden)
   weights = residual_weights(draw, shape[-1], hidden)
@@ -122,20 +129,20 @@ def test_gradients_are_those_of_the_reference(x64, dtype, shape, hidden, kernel_
   ]
   for plain, by_kernel, precisely, given in cases:
     want, got = (
-      jax.tree.leaves(jax.grad(loss, argnums=(0, 1, 2))(*arrays))
+      jax.tree.leaves(jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*arrays))
       for loss, arrays in ((plain, precisely), (by_kernel, given))
     )
     for y, z, argument in zip(got, want, jax.tree.leaves(given), strict=True):
       assert y.dtype == argument.dtype and y.shape == z.shape
-      error = np.abs(np.asarray(y, np.float64) - z).max()
-      assert error <= 2 * TOLERANCE[dtype] * float(jnp.abs(z).max())
+      error = np.abs(np.asarray(y, np.float64) - np.asarray(z)).max()
+      assert error <= 2 * TOLERANCE[dtype] * np.abs(z).max()
 
 
 def test_gradients_of_an_embedding(x64):
   draw = numbers(np.random.default_rng(3))
   arrays = draw(4, 7, 12), draw(12, 8), draw(8)
   got, want = (
-    jax.grad(linear_loss(name, gelu=True), argnums=(0, 1, 2))(*arrays)
+    jax.jit(jax.grad(linear_loss(name, gelu=True), argnums=(0, 1, 2)))(*arrays)
     for name in ("interpret", "xla")
   )
   jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, rtol=1e-10, atol=1e-12), got, want)
@@ -150,21 +157,26 @@ def test_transformations(x64, name):
   def run(implementation):
     loss = residual_loss(implementation, DROPOUT)
     if name == "checkpoint":
-      return jax.grad(jax.checkpoint(loss), argnums=(0, 1, 2))(x[0], mixed[0], weights)
-    return jax.vmap(jax.grad(loss, argnums=(0, 1, 2)), in_axes=(0, 0, None))(x, mixed, weights)
+      gradient = jax.grad(jax.checkpoint(loss), argnums=(0, 1, 2))
+      return jax.jit(gradient)(x[0], mixed[0], weights)
+    each = jax.vmap(jax.grad(loss, argnums=(0, 1, 2)), in_axes=(0, 0, None))
+    return jax.jit(each)(x, mixed, weights)
 
   got, want = run("interpret"), run("xla")
   jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, rtol=1e-9, atol=1e-12), got, want)
 
 
+rest_of_block = jax.jit(residual_mlp, static_argnames="implementation")
+
+
 def test_any_number_of_axes_and_no_event_at_all():
   draw = numbers(np.random.default_rng(5), "float32")
   weights = residual_weights(draw, 16, 24)
-  (none,) = normalised_linear(jnp.zeros((0, 3, 16)), weights.out, weights.out_bias)
+  (none,) = normalised_linear(np.zeros((0, 3, 16), np.float32), weights.out, weights.out_bias)
   assert none.shape == (0, 3, 16)
   for shape in ((16,), (3, 16), (2, 3, 16), (2, 1, 3, 16), (0, 3, 16)):
-    x = draw(*shape) if 0 not in shape else jnp.zeros(shape)
-    y, z = (residual_mlp(x, x, weights, implementation=name) for name in ("interpret", "xla"))
+    x = draw(*shape) if 0 not in shape else np.zeros(shape, np.float32)
+    y, z = (rest_of_block(x, x, weights, implementation=name) for name in ("interpret", "xla"))
     np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-5)
 
 
@@ -172,16 +184,16 @@ def test_a_token_is_on_its_own():
   draw = numbers(np.random.default_rng(0), "float32")
   x, mixed, weights = draw(1, 37, 16), draw(1, 37, 16), residual_weights(draw, 16, 48)
   order = np.random.default_rng(1).permutation(37)
-  made = residual_mlp(x, mixed, weights, implementation="interpret")
-  moved = residual_mlp(x[:, order], mixed[:, order], weights, implementation="interpret")
-  np.testing.assert_array_equal(moved, made[:, order])
+  made = rest_of_block(x, mixed, weights, implementation="interpret")
+  moved = rest_of_block(x[:, order], mixed[:, order], weights, implementation="interpret")
+  np.testing.assert_array_equal(moved, np.asarray(made)[:, order])
 
 
 def test_a_folded_norm_is_the_norm(x64):
   draw = numbers(np.random.default_rng(2))
   x, kernel, bias, scale, shift = draw(7, 12), draw(12, 8), draw(8), draw(12), draw(12)
-  (got,) = normalised_linear(x, *folded(kernel, bias, scale, shift))
-  unit = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+  (got,) = jax.jit(lambda *norm: normalised_linear(x, *folded(*norm)))(kernel, bias, scale, shift)
+  unit = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
   np.testing.assert_allclose(got, (unit * scale + shift) @ kernel + bias, rtol=1e-12)
 
 

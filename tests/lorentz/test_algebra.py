@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jetfm import lorentz
+from tests.compiled import lorentz
 
 MINKOWSKI = np.diag([1.0, -1.0, -1.0, -1.0])
 

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jetfm import lorentz
+from tests.compiled import lorentz
 
 EPS32 = np.finfo(np.float32).eps
 EPS64 = np.finfo(np.float64).eps

@@ -12,6 +12,7 @@ from jetfm.models import Clear, event_counts
 from jetfm.models.encoders import make_encoder
 from jetfm.nn import GroupEmbed
 from jetfm.nn.groups import TOKEN_SCALE
+from jetfm.nn.initializers import drawn_together
 from jetfm.schema import Schema
 from tests.jpsi import column, event_schema, group_of, make_events
 
@@ -48,6 +49,13 @@ def encoder(combine="concatenate", dtype=None):
 def outputs(batch, **options):
   encoded = encoder(**options)[0](batch)
   return np.asarray(encoded.tokens, np.float32), np.asarray(encoded.event, np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def fresh(init, *args):
+  """What init(key, *args) returns, as a training starts."""
+  key = jax.random.key(1)
+  return drawn_together(lambda: init(key, *args), key)
 
 
 def same(first, second):
@@ -119,7 +127,7 @@ def test_new_tokens_are_not_smaller_than_what_blocks_add(batch, combine):
   embed = GroupEmbed(schema, (16, 16), combine)
   columns = np.random.default_rng(0).normal(size=(*batch.mask.shape, schema.width))
   hidden = np.zeros_like(batch.present)
-  tokens, _ = embed.init_with_output(jax.random.key(0), columns, batch.present, hidden)
+  tokens, _ = fresh(embed.init_with_output, columns, batch.present, hidden)
   np.testing.assert_allclose(np.asarray(tokens)[batch.mask].std(axis=-1), TOKEN_SCALE, rtol=0.02)
 
 
@@ -144,7 +152,8 @@ def test_permutation(x64, combine):
 def test_counts_are_those_of_the_event(batch):
   schema = event_schema()
   names = ("charged", "neutral", "charged_without_emc", "neutral_without_moments")
-  found = np.expm1(np.asarray(event_counts(names, schema, batch.present, batch.mask)))
+  counts = jax.jit(event_counts, static_argnums=(0, 1))
+  found = np.expm1(np.asarray(counts(names, schema, batch.present, batch.mask)))
   for event in range(len(COUNTS)):
     expected = np.zeros(4)
     for n in range(COUNTS[event]):
@@ -159,14 +168,14 @@ def test_conditions_matter_and_start_without_effect(batch):
   """At init the conditional norms are plain ones: the same as without conditions."""
   module = Clear(event_schema(), **SIZES)
   plain = dataclasses.replace(module, conditions=())
-  fresh = jax.jit(module.init)(jax.random.key(1), batch)
+  new = fresh(module.init, batch)
 
   def strip(tree):
     return {k: strip(v) if isinstance(v, dict) else v for k, v in tree.items() if k != "condition"}
 
   apply = jax.jit(plain.apply)
-  before = jax.jit(module.apply)(fresh, batch)
-  np.testing.assert_allclose(before.tokens, apply(strip(fresh), batch).tokens, atol=1e-6)
+  before = jax.jit(module.apply)(new, batch)
+  np.testing.assert_allclose(before.tokens, apply(strip(new), batch).tokens, atol=1e-6)
   _, module, variables = encoder()
   unconditional = apply(strip(variables), batch)
   assert np.abs(unconditional.tokens - outputs(batch)[0]).max() > 1e-2

@@ -42,7 +42,7 @@ def apart(key=KEY):
 
 @pytest.mark.parametrize("make", [init, apart])
 def test_every_parameter_has_its_distribution(make):
-  params = make()
+  params = jax.tree.map(np.asarray, make())
   for kernel in (params["remat"]["kernel"], params["dense"]["kernel"]):
     deviation = len(kernel) ** -0.5
     np.testing.assert_allclose(kernel.std(), deviation, rtol=0.05)
@@ -55,13 +55,14 @@ def test_every_parameter_has_its_distribution(make):
 
 def test_no_two_parameters_share_a_number():
   params = init(heads=3)
-  drawn = np.concatenate([params[f"head_{i}"]["kernel"].ravel() for i in range(3)])
+  drawn = np.concatenate([np.ravel(params[f"head_{i}"]["kernel"]) for i in range(3)])
   # Of 2^23 numbers that a draw can be, a few pairs of 7,500 meet by chance.
   assert len(drawn) - len(np.unique(drawn)) < 20
 
 
 def test_values_belong_to_the_key_and_not_to_what_comes_after():
-  one, again, more, other = init(), init(), init(heads=2), init(jax.random.key(4))
+  made = init(), init(), init(heads=2), init(jax.random.key(4))
+  one, again, more, other = jax.tree.map(np.asarray, made)
   jax.tree.map(np.testing.assert_array_equal, one, again)
   for name in ("remat", "dense", "head_0"):
     jax.tree.map(np.testing.assert_array_equal, one[name], more[name])

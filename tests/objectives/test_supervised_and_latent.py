@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jetfm.objectives import (
-  cross_entropy,
-  gaussian_kl,
-  ratio,
-  regression_error,
-  warm_up,
-  weighted_mean,
-  weighted_sum,
-  with_free_bits,
-)
+from jetfm import objectives
+
+cross_entropy = jax.jit(objectives.cross_entropy, static_argnames="smoothing")
+gaussian_kl = jax.jit(objectives.gaussian_kl)
+ratio = jax.jit(objectives.ratio)
+regression_error = jax.jit(objectives.regression_error, static_argnames=("kind", "delta"))
+warm_up = jax.jit(objectives.warm_up, static_argnames="steps")
+weighted_mean = jax.jit(objectives.weighted_mean)
+weighted_sum = jax.jit(objectives.weighted_sum)
+with_free_bits = jax.jit(objectives.with_free_bits, static_argnames="free")
 
 K = 5
 RNG = np.random.default_rng(2)
@@ -42,22 +42,24 @@ def test_minimum_is_the_smoothed_label_and_its_entropy(x64, smoothing):
   q[np.arange(7), LABEL] += 1 - smoothing
   entropy = -(q * np.log(q)).sum(axis=-1)
   np.testing.assert_allclose(cross_entropy(np.log(q), LABEL, smoothing), entropy, rtol=1e-13)
-  slope = jax.grad(lambda x: cross_entropy(x, LABEL, smoothing).sum())(jnp.log(q))
+  slope = jax.jit(jax.grad(lambda x: cross_entropy(x, LABEL, smoothing).sum()))(np.log(q))
   np.testing.assert_allclose(slope, 0, atol=1e-14)
   assert (np.asarray(cross_entropy(LOGITS, LABEL, smoothing)) > entropy).all()
 
 
 def test_cross_entropy_of_extreme_logits_is_finite():
-  logits = jnp.asarray([[1e4, -1e4, 0.0]])
-  assert float(cross_entropy(logits, jnp.asarray([1]))[0]) == 2e4
-  assert np.isfinite(jax.grad(lambda x: cross_entropy(x, jnp.asarray([1])).sum())(logits)).all()
+  value_and_grad = jax.jit(jax.value_and_grad(lambda x: cross_entropy(x, np.array([1])).sum()))
+  loss, slope = value_and_grad(np.array([[1e4, -1e4, 0.0]]))
+  assert float(loss) == 2e4
+  assert np.isfinite(slope).all()
 
 
 def test_event_without_label_costs_nothing():
   label = np.array([-1, 2])
-  loss, slope = jax.vjp(lambda x: cross_entropy(x, label, 0.1), jnp.asarray(LOGITS[:2]))
-  assert float(loss[0]) == 0 and float(loss[1]) > 0
-  assert not np.asarray(slope(jnp.ones(2))[0][0]).any()
+  loss, slope = jax.vjp(lambda x: cross_entropy(x, label, 0.1), LOGITS[:2].astype(np.float32))
+  first, second = np.asarray(loss)
+  assert first == 0 and second > 0
+  assert not np.asarray(slope(np.ones(2, np.float32))[0])[0].any()
 
 
 def test_cross_entropy_refuses_impossible_smoothing():
@@ -101,7 +103,7 @@ def test_kl_equals_its_integral(x64):
 
 
 def test_free_bits_stop_the_pull_of_cheap_dimensions(x64):
-  kl = jnp.asarray([0.05, 0.3])
+  kl = np.array([0.05, 0.3])
   assert float(with_free_bits(kl, 0.1)) == pytest.approx(0.4)
   assert float(with_free_bits(kl, 0.0)) == pytest.approx(float(kl.sum()))
   np.testing.assert_array_equal(jax.grad(lambda x: with_free_bits(x, 0.1))(kl), [0.0, 1.0])
@@ -123,9 +125,9 @@ def test_averages_ignore_filler_bit_for_bit():
   ):
     with_filler = function(np.append(values, filler), np.append(weight, np.zeros(2, np.float32)))
     assert float(with_filler) == float(function(values, weight))
-  assert float(ratio(jnp.asarray(0.0), jnp.asarray(0.0))) == 0
+  assert float(ratio(0.0, 0.0)) == 0
 
 
 def test_sums_of_half_precision_are_made_in_single():
   values = jnp.full(4096, 1.0, jnp.bfloat16)
-  assert float(weighted_sum(values, jnp.ones(4096))) == 4096
+  assert float(weighted_sum(values, np.ones(4096))) == 4096

@@ -42,15 +42,15 @@ def make_jets(counts, length, seed=0, classes=2, features=10, dtype=np.float32) 
   jet = p4.sum(axis=1)
   mass = np.sqrt(np.maximum(jet[:, 0] ** 2 - (jet[:, 1:] ** 2).sum(axis=-1), 0))
   return Batch(
-    p4=jnp.asarray(p4.astype(dtype)),
-    features=jnp.asarray((np.stack(events) * mask[..., None]).astype(dtype)),
-    present=jnp.ones((size, length, 3), bool) & mask[..., None],
-    mask=jnp.asarray(mask),
-    label=jnp.asarray(label),
-    targets=jnp.asarray((mass + 5)[:, None].astype(dtype)),
-    weight=jnp.ones(size, dtype),
-    event_id=jnp.asarray(1000 * seed + np.arange(size), jnp.int32),
-    spectators=jnp.zeros((size, 10), dtype),
+    p4=p4.astype(dtype),
+    features=(np.stack(events) * mask[..., None]).astype(dtype),
+    present=np.ones((size, length, 3), bool) & mask[..., None],
+    mask=mask,
+    label=label,
+    targets=(mass + 5)[:, None].astype(dtype),
+    weight=np.ones(size, dtype),
+    event_id=(1000 * seed + np.arange(size)).astype(np.int32),
+    spectators=np.zeros((size, 10), dtype),
   )
 
 

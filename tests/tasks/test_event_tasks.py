@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from jetfm.lorentz import mass_squared
 from jetfm.models import Clear
 from jetfm.models.foundation import FoundationModel
 from jetfm.tasks import make_task
 from jetfm.tasks.distortions import Distortion, neutral, smear, without
 from jetfm.tasks.hiding import hidden_measurements, hidden_with, hide_measurements
+from tests.compiled import lorentz
 from tests.jpsi import column, event_schema, group_of, make_events
 from tests.variables import initial
 
@@ -35,6 +35,27 @@ COUNTS, LENGTH = (40, 33, 12, 6, 1), 40
 """Of one shape in all tests: each task is compiled once."""
 
 
+def compiled(function):
+  """Its values as NumPy's arrays."""
+  program = jax.jit(function)
+  return lambda *args: jax.tree.map(np.asarray, program(*args))
+
+
+@functools.cache
+def hiding(object_ratio, group_ratio):
+  """batch -> its view, and the measurements that are targets."""
+
+  def hide(batch):
+    view = hide_measurements(KEY, batch, SCHEMA, object_ratio, group_ratio)
+    return view, hidden_measurements(view, batch, SCHEMA)
+
+  return compiled(hide)
+
+
+def distorted(batch, **options):
+  return compiled(lambda batch: Distortion(**options)(KEY, batch, SCHEMA))(batch)
+
+
 class Run:
   """A task on a small encoder, and its compiled loss with gradients."""
 
@@ -45,9 +66,11 @@ class Run:
       pair_widths=(8,), class_depth=1, dtype=dtype,
     )  # fmt: skip
     self.model = FoundationModel(encoder, {name: self.task.head})
-    batch = make_events((3, 2), 4)
-    views = self.task.views(KEY, batch, True)
-    self.variables = initial(self.model.init, jax.random.key(1), {name: views})
+
+    def init(key, batch):
+      return self.model.init(key, {name: self.task.views(KEY, batch, True)})
+
+    self.variables = initial(init, jax.random.key(1), make_events((3, 2), 4))
     self.value_and_grad = jax.jit(jax.value_and_grad(self.loss))
     self.predictions = jax.jit(self.outputs)
 
@@ -118,7 +141,7 @@ def test_hidden_measurements_cannot_leak():
   run, batch = run_of("masked_features", None), make_events(COUNTS, LENGTH)
   outputs, views = run.predictions(run.variables["params"], batch)
   view = views[run.task.view]
-  target = np.asarray(hidden_measurements(view, batch, SCHEMA))
+  target = compiled(lambda *x: hidden_measurements(*x, SCHEMA))(view, batch)
   gone = target.any(axis=-1) | np.asarray(view.hidden_rank >= 0)
   assert gone[batch.mask].mean() > 0.3
   other = batch.replace(
@@ -141,60 +164,56 @@ def test_what_is_hidden_together():
 
 def test_a_quotient_of_visible_measurements_is_no_target():
   batch = make_events([12] * 64, 12)
-  view = hide_measurements(KEY, batch, SCHEMA, 0.1, 0.3)
+  view, target = hiding(0.1, 0.3)(batch)
   names = [f.name for f in SCHEMA.features]
   ratio, mdc, emc = (names.index(name) for name in ("EoP", "mdc_p3_px", "emc_energy"))
-  target = np.asarray(hidden_measurements(view, batch, SCHEMA))
-  hidden = np.asarray(view.hidden_groups)[..., group_of("EoP")]
+  hidden = view.hidden_groups[..., group_of("EoP")]
   assert (hidden & ~target[..., ratio]).any() and (hidden & target[..., ratio]).any()
   assert not (target[..., ratio] & ~target[..., mdc] & ~target[..., emc]).any()
 
 
 def test_masking_hides_what_it_says():
   batch = make_events([12] * 64, 12)
-  view = hide_measurements(KEY, batch, SCHEMA, 0.25, 0.2)
-  whole, groups = np.asarray(view.hidden_rank >= 0), np.asarray(view.hidden_groups)
+  view, target = hiding(0.25, 0.2)(batch)
+  whole, groups = view.hidden_rank >= 0, view.hidden_groups
   assert (whole.sum(axis=1) >= 3).all()  # a quarter of 12, and those with nothing left
   assert not (groups & ~batch.present).any() and not (groups & whole[..., None]).any()
-  target = np.asarray(hidden_measurements(view, batch, SCHEMA))
-  assert not np.asarray(view.features)[target].any()
+  assert not view.features[target].any()
   touched = whole | groups.any(axis=-1)
-  np.testing.assert_array_equal(np.asarray(view.p4)[~touched], batch.p4[~touched])
-  assert not np.asarray(view.p4)[touched].any()
+  np.testing.assert_array_equal(view.p4[~touched], batch.p4[~touched])
+  assert not view.p4[touched].any()
   muons = batch.present[..., group_of("muc_dpt")] & ~whole
   assert groups[..., group_of("muc_dpt")][muons].mean() == pytest.approx(0.2, abs=0.08)
   # Without single groups, any encoder can take the view.
-  assert hide_measurements(KEY, batch, SCHEMA, 0.25, 0.0).hidden_groups is None
+  assert hiding(0.25, 0.0)(batch)[0].hidden_groups is None
 
 
 def test_the_draw_belongs_to_the_event_and_the_rank():
   batch = make_events((6, 9), 12)
-  view = hide_measurements(KEY, batch, SCHEMA, 0.3, 0.3)
+  view, _ = hiding(0.3, 0.3)(batch)
   order = np.array([4, 2, 0, 5, 1, 3, 6, 7, 8, 9, 10, 11])
   moved = jax.tree.map(lambda x: x[1:], batch)
-  again = hide_measurements(KEY, moved, SCHEMA, 0.3, 0.3)
+  again, _ = hiding(0.3, 0.3)(moved)
   np.testing.assert_array_equal(again.hidden_groups[0], view.hidden_groups[1])
   shuffled = jax.tree.map(lambda x: x[:, order] if x.ndim > 1 and x.shape[1] == 12 else x, batch)
-  again = hide_measurements(KEY, shuffled, SCHEMA, 0.3, 0.3)
+  again, _ = hiding(0.3, 0.3)(shuffled)
   np.testing.assert_array_equal(again.hidden_groups[0], view.hidden_groups[0][order])
 
 
 def test_rotation_turns_everything_that_points():
   batch = make_events((12,) * 4, 12)
-  turned = Distortion(smear=0.0, drop=0.0)(KEY, batch, SCHEMA)
+  turned = distorted(batch, smear=0.0, drop=0.0)
   track = batch.present[..., group_of("mdc_p3_px")]
   shower = batch.present[..., group_of("emc_x")]
 
   def columns(batch, *names):
-    return np.stack([np.asarray(batch.features)[..., column(n)] for n in names], axis=-1)
+    return np.stack([batch.features[..., column(n)] for n in names], axis=-1)
 
   p3, place = (f"mdc_p3_p{x}" for x in "xyz"), ("emc_x", "emc_y")
   p3 = tuple(p3)
-  np.testing.assert_allclose(
-    columns(turned, *p3)[track], np.asarray(turned.p4)[track][:, 1:], atol=1e-6
-  )
+  np.testing.assert_allclose(columns(turned, *p3)[track], turned.p4[track][:, 1:], atol=1e-6)
   before, after = (np.arctan2(*columns(b, *place)[shower].T[::-1]) for b in (batch, turned))
-  momentum = [np.arctan2(*np.asarray(b.p4)[shower][:, [2, 1]].T) for b in (batch, turned)]
+  momentum = [np.arctan2(*b.p4[shower][:, [2, 1]].T) for b in (batch, turned)]
   turn = np.exp(1j * (after - before)), np.exp(1j * (momentum[1] - momentum[0]))
   np.testing.assert_allclose(*turn, atol=1e-5)
   assert np.abs(turn[0] - 1).max() > 0.1
@@ -206,29 +225,30 @@ def test_smearing_keeps_masses_and_ratios(x64):
   batch = make_events((12,) * 4, 12, dtype=np.float64)
   rng = np.random.default_rng(0)
   track, shower = np.exp(rng.normal(0, 0.1, (2, 4, 12)))
-  after = smear(batch, track, shower, SCHEMA)
-  np.testing.assert_allclose(mass_squared(after.p4), mass_squared(batch.p4), atol=1e-9)
-  is_track = ~np.asarray(neutral(batch, SCHEMA))
-  moved = np.asarray(after.features)[..., column("mdc_p3_px")][is_track]
-  np.testing.assert_allclose(moved, np.asarray(after.p4)[..., 1][is_track], rtol=1e-12)
+  after = compiled(lambda *x: smear(*x, SCHEMA))(batch, track, shower)
+  masses = [lorentz.mass_squared(x.p4) for x in (after, batch)]
+  np.testing.assert_allclose(*masses, atol=1e-9)
+  is_track = ~compiled(lambda batch: neutral(batch, SCHEMA))(batch)
+  moved = after.features[..., column("mdc_p3_px")][is_track]
+  np.testing.assert_allclose(moved, after.p4[..., 1][is_track], rtol=1e-12)
   both = batch.present[..., group_of("EoP")]
-  values = {n: np.asarray(after.features)[..., column(n)][both] for n in ("EoP", "emc_energy")}
-  p = np.linalg.norm(np.asarray(after.p4)[..., 1:], axis=-1)[both]
+  values = {n: after.features[..., column(n)][both] for n in ("EoP", "emc_energy")}
+  p = np.linalg.norm(after.p4[..., 1:], axis=-1)[both]
   np.testing.assert_allclose(values["EoP"], values["emc_energy"] / p, rtol=1e-10)
 
 
 def test_lost_showers_close_ranks():
   batch = make_events(COUNTS, LENGTH)
   lost = np.random.default_rng(0).random(batch.mask.shape) < 0.4
-  after = without(batch, lost)
+  after = compiled(without)(batch, lost)
   for event in range(len(COUNTS)):
     kept = np.flatnonzero(batch.mask[event] & ~lost[event])
     np.testing.assert_array_equal(after.mask[event], np.arange(LENGTH) < len(kept))
     np.testing.assert_array_equal(after.p4[event, : len(kept)], batch.p4[event, kept])
-  view = Distortion(rotate=False, smear=0.0, drop=0.9)(KEY, batch, SCHEMA)
+  view = distorted(batch, rotate=False, smear=0.0, drop=0.9)
   tracks = batch.present[..., group_of("q")] & batch.mask
-  assert (np.asarray(view.mask).sum(axis=1) >= np.maximum(tracks.sum(axis=1), 1)).all()
-  lost_showers = batch.mask.sum() - np.asarray(view.mask).sum()
+  assert (view.mask.sum(axis=1) >= np.maximum(tracks.sum(axis=1), 1)).all()
+  lost_showers = batch.mask.sum() - view.mask.sum()
   assert lost_showers > 0.6 * (batch.mask & ~tracks).sum()
 
 
@@ -250,7 +270,7 @@ def test_impossible_options(name, options, message):
 def test_jet_encoders_refuse_hidden_groups():
   from jetfm.models import ParT
 
-  view = hide_measurements(KEY, make_events((4,), 4), SCHEMA, 0.3, 0.3)
+  view, _ = hiding(0.3, 0.3)(make_events((6, 9), 12))
   with pytest.raises(ValueError, match="kind 'clear'"):
     jax.eval_shape(ParT(SCHEMA, width=8, depth=1, heads=2).init, KEY, view)
 
@@ -278,7 +298,7 @@ def test_overfits(name):
     return optax.apply_updates(params, updates), state, loss
 
   params = run.variables["params"]
-  state, losses = optimizer.init(params), []
+  state, losses = jax.jit(optimizer.init)(params), []
   for _ in range(100):
     params, state, loss = step(params, state)
     losses.append(float(loss))

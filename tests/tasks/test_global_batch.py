@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,25 +31,23 @@ def filler(batch, size):
 
   def fill(x):
     shape = (size, *x.shape[1:])
-    if jnp.issubdtype(x.dtype, jnp.floating):
-      return jnp.full(shape, jnp.nan, x.dtype)
-    return jnp.zeros(shape, x.dtype)
+    return np.full(shape, np.nan if np.issubdtype(x.dtype, np.floating) else 0, x.dtype)
 
   return jax.tree.map(fill, batch).replace(
-    weight=jnp.zeros(size, batch.weight.dtype),
-    label=jnp.full(size, -1, jnp.int32),
-    event_id=jnp.full(size, -1, jnp.int32),
+    weight=np.zeros(size, batch.weight.dtype),
+    label=np.full(size, -1, np.int32),
+    event_id=np.full(size, -1, np.int32),
   )
 
 
 def concatenate(*batches):
-  return jax.tree.map(lambda *x: jnp.concatenate(x), *batches)
+  return jax.tree.map(lambda *x: np.concatenate(x), *batches)
 
 
 def dirty_padding(batch):
   def fill(x):
-    if x.ndim > 2 and jnp.issubdtype(x.dtype, jnp.floating):
-      return jnp.where(batch.mask[..., None], x, jnp.nan)
+    if x.ndim > 2 and np.issubdtype(x.dtype, np.floating):
+      return np.where(batch.mask[..., None], x, x.dtype.type(np.nan))
     return x
 
   return jax.tree.map(fill, batch)
@@ -58,12 +55,21 @@ def dirty_padding(batch):
 
 @functools.cache
 def compiled(run):
-  """Statistics of one length group, (batch) -> {name: (B, ...)}."""
-  return functools.partial(jax.jit(run.statistics), run.variables["params"], KEY)
+  """Programs: statistics of one length group, the loss and the metrics of a global batch."""
+  return jax.jit(run.statistics), jax.jit(run.task.loss), jax.jit(run.task.metrics)
 
 
-def loss_of(run, statistics, weight, step=10):
-  return run.task.loss(statistics, jnp.asarray(weight), jnp.asarray(step))
+def statistics_of(run, batch):
+  """{name: (B, ...)}"""
+  return jax.tree.map(np.asarray, compiled(run)[0](run.variables["params"], KEY, batch))
+
+
+def loss_of(run, statistics, weight):
+  return compiled(run)[1](statistics, weight, 10)
+
+
+def metrics_of(run, statistics, weight):
+  return jax.tree.map(np.asarray, compiled(run)[2](statistics, weight))
 
 
 @pytest.mark.slow
@@ -71,7 +77,7 @@ def loss_of(run, statistics, weight, step=10):
 def test_loss_belongs_to_the_global_batch(x64, jets, tiny_run, name):
   """One group, or two of other lengths in another order with NaN in padding and filler."""
   weight = np.linspace(0.5, 1.5, len(COUNTS))
-  whole = jets(COUNTS, 16, dtype=np.float64).replace(weight=jnp.asarray(weight))
+  whole = jets(COUNTS, 16, dtype=np.float64).replace(weight=weight)
   short, long = np.array([0, 8, 3, 2, 6, 1]), np.array([4, 7, 5])
   groups = (
     concatenate(filler(whole, 4), dirty_padding(select(whole, long, 16)), filler(whole, 2)),
@@ -79,10 +85,10 @@ def test_loss_belongs_to_the_global_batch(x64, jets, tiny_run, name):
   )
   assert sum(int(group.mask.sum()) for group in groups) == sum(COUNTS)
   run = tiny_run(name)
-  one, terms = loss_of(run, compiled(run)(whole), weight)
-  parts = [compiled(run)(group) for group in groups]
+  one, terms = loss_of(run, statistics_of(run, whole), weight)
+  parts = [statistics_of(run, group) for group in groups]
   spread, spread_terms = loss_of(
-    run, concatenate(*parts), jnp.concatenate([group.weight for group in groups])
+    run, concatenate(*parts), np.concatenate([group.weight for group in groups])
   )
   assert np.isfinite(float(one))
   assert float(spread) == pytest.approx(float(one), rel=1e-12)
@@ -106,7 +112,7 @@ def test_statistics_do_not_know_the_padded_length(jets, tiny_run, name):
 def test_sums_over_events(x64, jets, tiny_run, name):
   """Weight 2 is the event twice; metrics of two halves add, but for variances within batches."""
   run = tiny_run(name)
-  statistics = compiled(run)(jets(COUNTS, 16, dtype=np.float64))
+  statistics = statistics_of(run, jets(COUNTS, 16, dtype=np.float64))
   ones, events = np.ones(len(COUNTS)), np.arange(len(COUNTS))
 
   heavy, _ = loss_of(run, statistics, ones + (events == 2) + (events == 4))
@@ -116,8 +122,8 @@ def test_sums_over_events(x64, jets, tiny_run, name):
   )
   assert float(loss_of(run, statistics, ones)[0]) != pytest.approx(float(heavy), rel=1e-5)
 
-  sums = run.task.metrics(statistics, jnp.asarray(ones))
-  halves = [run.task.metrics(statistics, jnp.asarray(1.0 * h)) for h in (events < 4, events >= 4)]
+  sums = metrics_of(run, statistics, ones)
+  halves = [metrics_of(run, statistics, 1.0 * half) for half in (events < 4, events >= 4)]
   for metric, pair in sums.items():
     assert pair.shape == (2,)
     if not metric.endswith("_gain"):

@@ -49,7 +49,7 @@ def test_overfits(jets, new_run, name):
     return optax.apply_updates(params, updates), state, loss
 
   params = run.variables["params"]
-  state, losses = optimizer.init(params), []
+  state, losses = jax.jit(optimizer.init)(params), []
   for i in range(steps):
     params, state, loss = step(params, state, jnp.asarray(i))
     losses.append(float(loss))

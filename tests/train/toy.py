@@ -11,6 +11,7 @@ from jetfm.models.foundation import FoundationModel
 from jetfm.train import finetune, optim
 from jetfm.train import state as train_state
 from jetfm.typing import Batch
+from tests.variables import initial
 
 LENGTHS = (5, 8)
 _VARIABLES: dict = {}
@@ -139,7 +140,7 @@ def setup(
   views = {task.name: task.views(key, example, True) for task, _ in tasks}
   fingerprint = (encoder, tuple(views), seed)
   if fingerprint not in _VARIABLES:
-    _VARIABLES[fingerprint] = jax.jit(model.init)(key, views)
+    _VARIABLES[fingerprint] = initial(model.init, key, views, seed=seed)
   variables = copied(_VARIABLES[fingerprint])
   chosen = finetune.make_strategy(strategy, encoder.depth, **strategy_options)
   labels = finetune.label(variables["params"], chosen)
