@@ -15,7 +15,7 @@ interrupted. One stage alone, from another run's encoder:
 
 Expected of `tiny` after ./launch/quickstart (12,000 jets, 15 minutes on two cores, seed 0), on
 1,196 test jets: accuracy 0.51, AUC 0.882; R2 of mass 0.947, of gen_mass 0.867; reconstruction gain
-0.56; generated pT KL 0.12; super-resolution Chamfer 0.0048, multiplicity error 0.066. All of it,
+0.56; generated pT KL 0.14; super-resolution Chamfer 0.0048, multiplicity error 0.066. All of it,
 with errors: benchmarks/results/quickstart-cpu.json. `base` was not trained yet: it needs a GPU. The
 published run of 2.4 M parameters on 80,000 JetClass jets has accuracy 0.49, AUC 0.876.
 
