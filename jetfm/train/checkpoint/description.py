@@ -1,0 +1,35 @@
+"""Whether a checkpoint is of the model that is wanted, and where it differs."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from jetfm.train.checkpoint.errors import CheckpointError
+
+
+def check_model(folder: pathlib.Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+  if lines := differences(there.get("model"), here.get("model")):
+    raise CheckpointError(
+      f"checkpoint {folder} is of another model: {'; '.join(lines[:5])}. Use another --workdir, or "
+      "the configuration that it was trained with"
+    )
+
+
+def differences(there: Any, here: Any, path: str = "") -> list[str]:
+  """How two JSON values differ, one line per key: 'encoder.width: 64 there, 128 here'."""
+  if isinstance(there, Mapping) and isinstance(here, Mapping):
+    keys = sorted(set(there) | set(here))
+    return [
+      line
+      for key in keys
+      for line in differences(there.get(key), here.get(key), f"{path}.{key}" if path else str(key))
+    ]
+  return [] if there == here else [f"{path}: {_short(there)} there, {_short(here)} here"]
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 60 else f"{text[:57]}..."
