@@ -124,6 +124,7 @@ def get_config(variant="base"):
         "latent": 32,
         "condition": "embedding",
         "distance": "chamfer",
+        "jet_term": 0.1,
         "beta": 0.1,
         "warm_up_steps": 50 if tiny else 5_000,
         "head_options": {**cloud, "width": 32 if tiny else 128},

@@ -31,6 +31,9 @@ KINEMATICS = (
 )  # fmt: skip
 """What is predicted of a particle, from physical units to the scale of the losses."""
 
+WILD = 10.0
+"""Standardised; momenta beyond would overflow when squared, and are wrong anyway."""
+
 
 def standardise_kinematics(p4: jax.Array) -> jax.Array:
   """Momenta in GeV, in the frame of the prediction, -> standardised, (..., 4) -> (..., 4)."""

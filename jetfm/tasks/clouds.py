@@ -7,8 +7,20 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jetfm.lorentz import to_pt_eta_phi_e, transform_vectors
-from jetfm.models import KINEMATICS, ParticleCloud, physical_momenta, standardise_kinematics
+from jetfm.lorentz import (
+  jet_momentum,
+  mass_squared,
+  to_pt_eta_phi_e,
+  transform_vectors,
+  transverse_momentum,
+)
+from jetfm.models import (
+  KINEMATICS,
+  WILD,
+  ParticleCloud,
+  physical_momenta,
+  standardise_kinematics,
+)
 from jetfm.objectives import (
   chamfer_distance,
   existence_cross_entropy,
@@ -24,6 +36,9 @@ from jetfm.typing import Array, Batch
 ETA_SCALE = KINEMATICS[1].transforms[0].args[1]
 """Standardised eta over eta."""
 
+LIGHT = 10.0
+"""GeV. Below it, differences of a jet's pT or mass count as such and no longer as ratios."""
+
 SET_LOSSES = ("matched", "chamfer", "angular")
 
 
@@ -31,7 +46,7 @@ SET_LOSSES = ("matched", "chamfer", "angular")
 class CloudLoss:
   """How a predicted cloud of S slots is compared with the S hardest true particles.
 
-      L = <d>/4 + existence <BCE(logit, slot < n)>
+      L = <d>/4 + existence <BCE(logit, slot < n)> + jet_term <j>
       d = (pT - pT')^2 + (eta - eta')^2 + s^2 4 sin^2((phi - phi')/2) + (E - E')^2
 
   on the standardised scale of `jetfm.models.particles`; s gives phi the scale of eta there, so that
@@ -45,18 +60,25 @@ class CloudLoss:
   Slots beyond the true multiplicity n count in the existence term only; jets of more than S
   particles lose their softest.
 
+  Particles that are each as good as they can be are a poor jet together: the guess that is right on
+  average is central in ln pT, so that their sum is too soft. The third term compares the sums of
+  the first n slots and of the particles, above `LIGHT` by
+      j = ln(pT_jet / pT'_jet)^2 + ln(m_jet / m'_jet)^2.
+
   Raises: ValueError for an unknown distance or a negative weight.
   """
 
   distance: str = "matched"
   existence: float = 1.0
   phi_scale: float = ETA_SCALE
+  jet_term: float = 0.0
 
   def __post_init__(self):
     if self.distance not in SET_LOSSES:
       raise ValueError(f"set distance is '{self.distance}', expected one of {SET_LOSSES}")
-    if self.existence < 0:
-      raise ValueError(f"weight of existence is {self.existence}, expected a number >= 0")
+    for name in ("existence", "jet_term"):
+      if (weight := getattr(self, name)) < 0:
+        raise ValueError(f"weight of {name} is {weight}, expected a number >= 0")
 
   def statistics(self, cloud: ParticleCloud, frame: Array, batch: Batch) -> Statistics:
     """Per-event values (B,), for loss and metrics; momenta of the cloud are in `frame`."""
@@ -74,6 +96,8 @@ class CloudLoss:
       statistics["set_distance"] = 0.5 * chamfer_distance(
         compared * cloud.kinematics, compared * true, exists, exists, self.phi_scale
       )
+    if self.jet_term:
+      statistics |= _jet_statistics(cloud, p4, exists)
     return statistics | _metric_statistics(cloud, p4, exists, batch)
 
   def loss(self, statistics: Statistics, weight: Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -88,8 +112,13 @@ class CloudLoss:
         ranked |= {"eta": ("eta_square", 1), "phi": ("phi_cosine", 2 * self.phi_scale**2)}
       for name, (of, factor) in ranked.items():
         terms[name] = factor * weighted_mean(statistics[of], statistics["count"], weight)
-    distance = jnp.stack(list(terms.values())).sum()
-    return distance / 4 + self.existence * existence, terms | {"existence": existence}
+    loss = jnp.stack(list(terms.values())).sum() / 4 + self.existence * existence
+    terms["existence"] = existence
+    if self.jet_term:
+      for name in ("jet_pt", "jet_mass"):
+        terms[name] = weighted_mean(statistics[name], statistics["event"], weight)
+        loss = loss + self.jet_term * terms[name]
+    return loss, terms
 
   def metrics(self, statistics: Statistics, weight: Array) -> dict[str, jax.Array]:
     """Sums over events: name -> (numerator, denominator)."""
@@ -102,6 +131,22 @@ class CloudLoss:
         [weighted_sum(statistics[name], weight), count]
       )
     return metrics
+
+
+def _jet_statistics(cloud: ParticleCloud, p4: Array, exists: Array) -> Statistics:
+  """Squared log ratios of the jets' pT and masses, (B,), at the true multiplicity."""
+  pred = physical_momenta(jnp.clip(cloud.kinematics, -WILD, WILD))
+
+  def logarithms(particles: Array) -> dict[str, jax.Array]:
+    jet = jet_momentum(particles, exists)
+    return {
+      "jet_pt": jnp.log(transverse_momentum(jet) + LIGHT),
+      # Above the scale ln m, and up to a constant; smooth where a jet is one massless particle.
+      "jet_mass": 0.5 * jnp.arcsinh(mass_squared(jet) / LIGHT**2),
+    }
+
+  true = logarithms(p4)
+  return {name: (value - true[name]) ** 2 for name, value in logarithms(pred).items()}
 
 
 def _metric_statistics(cloud: ParticleCloud, p4: Array, exists: Array, batch: Batch) -> Statistics:

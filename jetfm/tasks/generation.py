@@ -51,7 +51,7 @@ class Generation:
   Attributes:
     particles: slots; latent: dimensions of z.
     condition: 'embedding' as published, or 'jet': class, pT, |eta|, mass and multiplicity.
-    distance, existence, phi_scale: see `CloudLoss`.
+    distance, existence, phi_scale, jet_term: see `CloudLoss`.
     beta, warm_up_steps: of the KL term; it rises linearly from 0.
     free_bits: nats of each latent dimension, on average over the batch, that cost nothing.
     head_options: of `jetfm.models.ConditionalVAE`.
@@ -69,6 +69,7 @@ class Generation:
   distance: str = "matched"
   existence: float = 1.0
   phi_scale: float = ETA_SCALE
+  jet_term: float = 0.0
   beta: float = 1.0
   warm_up_steps: int = 1000
   free_bits: float = 0.0
@@ -83,7 +84,7 @@ class Generation:
 
   @property
   def cloud_loss(self) -> CloudLoss:
-    return CloudLoss(self.distance, self.existence, self.phi_scale)
+    return CloudLoss(self.distance, self.existence, self.phi_scale, self.jet_term)
 
   @property
   def head(self) -> nn.Module:

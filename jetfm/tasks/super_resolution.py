@@ -28,7 +28,7 @@ class SuperResolution:
 
   Attributes:
     given: particles that the encoder sees; particles: slots that are predicted.
-    distance, existence, phi_scale: see `jetfm.tasks.clouds.CloudLoss`.
+    distance, existence, phi_scale, jet_term: see `jetfm.tasks.clouds.CloudLoss`.
     head_options: of `jetfm.models.SuperResolutionHead`.
 
   Metrics, of the predicted slots kept at the predicted multiplicity: `direction_chamfer`, squared
@@ -44,6 +44,7 @@ class SuperResolution:
   distance: str = "matched"
   existence: float = 1.0
   phi_scale: float = ETA_SCALE
+  jet_term: float = 0.0
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -55,7 +56,7 @@ class SuperResolution:
 
   @property
   def cloud_loss(self) -> CloudLoss:
-    return CloudLoss(self.distance, self.existence, self.phi_scale)
+    return CloudLoss(self.distance, self.existence, self.phi_scale, self.jet_term)
 
   @property
   def view(self) -> str:

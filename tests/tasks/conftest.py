@@ -63,6 +63,7 @@ SMALL = {
     "particles": 24,
     "latent": 3,
     "condition": "jet",
+    "jet_term": 0.1,
     "head_options": {"layers": 1, "heads": 2, "width": 16},
   },
   "super_resolution": {

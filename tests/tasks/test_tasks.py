@@ -305,6 +305,37 @@ def test_chamfer_is_blind_to_order_and_matched_is_not(x64, jets, schema):
   assert loss["chamfer"] < 1e-15 and loss["matched"] > 0.1
 
 
+def test_the_jet_term_is_of_the_sum_of_the_particles(x64, jets, schema):
+  """Blind to their order, and the square of ln k when all momenta are k times too large."""
+  counts = [9, 1, 16, 5]
+  batch = jets(counts, 16, dtype=np.float64)
+  task = Compiled("super_resolution", schema, given=1, particles=16, jet_term=0.7)
+  plain = Compiled("super_resolution", schema, given=1, particles=16)
+  truth = super_resolution_truth(task, batch)
+
+  def found(momenta):
+    cloud = truth.output.replace(kinematics=np.asarray(standardise_kinematics(momenta)))
+    (loss, terms), (without, _) = (
+      t.loss(truth.replace(output=cloud), batch) for t in (task, plain)
+    )
+    assert loss - without == pytest.approx(0.7 * (terms["jet_pt"] + terms["jet_mass"]))
+    return terms
+
+  momenta = physical_momenta(truth.output.kinematics)
+  jet = np.stack([p4[:n].sum(axis=0) for p4, n in zip(momenta, counts, strict=True)])
+  m2 = np.maximum(jet[:, 0] ** 2 - (jet[:, 1:] ** 2).sum(axis=-1), 0)
+  pt = np.hypot(jet[:, 1], jet[:, 2])
+  k = 1.3
+  terms = found(k * np.asarray(momenta))
+  assert terms["jet_pt"] == pytest.approx(np.mean(np.log((k * pt + 10) / (pt + 10)) ** 2))
+  ratios = np.arcsinh(k**2 * m2 / 100) - np.arcsinh(m2 / 100)
+  assert terms["jet_mass"] == pytest.approx(np.mean((ratios / 2) ** 2), rel=1e-6)
+  orders = [np.r_[np.random.default_rng(0).permutation(n), n:16] for n in counts]
+  moved = np.stack([p4[order] for p4, order in zip(momenta, orders, strict=True)])
+  terms = found(moved)
+  assert max(terms["jet_pt"], terms["jet_mass"]) < 1e-20
+
+
 @pytest.mark.parametrize("given", [4, 30])
 def test_super_resolution_sees_its_leading_particles_only(jets, schema, given):
   task = Compiled("super_resolution", schema, given=given)
@@ -377,6 +408,7 @@ def test_unknown_names_suggest_the_nearest(schema):
     ("generation", {"beta": -1.0}),
     ("super_resolution", {"given": 200}),
     ("super_resolution", {"distance": "emd"}),
+    ("super_resolution", {"jet_term": -1.0}),
   ],
 )
 def test_impossible_options_are_refused_at_once(schema, kind, options):
