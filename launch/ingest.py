@@ -85,7 +85,7 @@ def main(config: Any) -> None:
   finally:
     for line in phases.values():
       line.close()
-  _report(manifest, config.out, kind_of(config.inputs).what)
+  _report(manifest, config.out, kind_of(config.inputs).what, settings.fractions)
 
 
 def read_classes(text: str) -> tuple[str, ...] | None:
@@ -126,7 +126,9 @@ def read_branches(pairs: Sequence[str]) -> dict[str, str]:
   return branches
 
 
-def _report(manifest: Any, out: str, what: str) -> None:
+def _report(manifest: Any, out: str, what: str, fractions: Sequence[float]) -> None:
+  from jetfm.data.plan import HASHED
+
   for source in manifest.sources:
     if source["refused"]:
       print(f"left out: {source['refused']}")
@@ -136,6 +138,17 @@ def _report(manifest: Any, out: str, what: str) -> None:
     print(
       f"{manifest.truncated['events']:,} {what} were longer than {manifest.edges[-1]} and lost "
       f"their {manifest.truncated['particles']:,} softest particles"
+    )
+  divided = any(source["split"] == HASHED for source in manifest.sources)
+  empty = [
+    name
+    for (name, split), fraction in zip(manifest.splits.items(), fractions, strict=True)
+    if divided and fraction and not split.num_events
+  ]
+  if empty:
+    print(
+      f"no {what} for {' and '.join(empty)}: there are few, or they share one event_number, and "
+      f"{what} of one number stay together"
     )
   counts = ", ".join(f"{name} {split.num_events:,}" for name, split in manifest.splits.items())
   print(f"{out}: {counts} {what}; input sets {', '.join(manifest.schemas)}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from launch import ingest
@@ -44,6 +45,17 @@ def test_files_to_data_set_to_pictures(files, tmp_path, capsys):
     assert expected in text
   for name in ("features", "targets", "jets"):
     assert (tmp_path / "png" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("division", ["sources", "train"])
+def test_a_split_without_events_is_told_unless_it_was_asked_for(tmp_path, capsys, division):
+  """An event_number that all share, such as a run's, puts all into one split."""
+  jets = random_jets(50, "QCD") | {"event_number": np.full(50, 7)}
+  write_root(tmp_path / "ZJetsToNuNu_0.root", jets)
+  arguments = (f"--config.{division}={tmp_path}", f"--config.out={tmp_path / 'jets'}")
+  assert run(*arguments) == 0
+  told = capsys.readouterr().out
+  assert (" share one event_number" in told) == (division == "sources")
 
 
 def test_classes_may_be_a_file_of_chains(tmp_path, capsys):
