@@ -32,6 +32,8 @@ class Encoded:
   """(B, N) bool: True where there is a particle, hidden or not."""
   hidden: jax.Array
   """(B, N) bool: True for particles that were hidden as a whole."""
+  rank: jax.Array
+  """(B, N) pT rank of hidden particles, 0 elsewhere."""
   p4: jax.Array
   """(B, N, 4) in GeV, in the encoder's frame, of visible particles; 0 where it was hidden."""
   frame: jax.Array
@@ -226,4 +228,5 @@ def event_vector(encoded: Encoded, pooling: Pooling, *, deterministic: bool) -> 
 def encoded(tokens: jax.Array, visible: Visible, multivectors: jax.Array | None = None) -> Encoded:
   """Bundle an encoder's results."""
   hidden = jnp.zeros_like(visible.mask) if visible.hidden is None else visible.hidden
-  return Encoded(tokens, visible.mask, hidden, visible.p4, visible.frame, multivectors)
+  rank = jnp.zeros(visible.mask.shape, jnp.int32) if visible.rank is None else visible.rank
+  return Encoded(tokens, visible.mask, hidden, rank, visible.p4, visible.frame, multivectors)

@@ -58,7 +58,8 @@ class KinematicsOutput(nn.Module):
   energy is at least the momentum, ln E = ln(pT cosh eta) + softplus(r) with r starting at -4:
   generated particles then have real masses. Without, ln E is free.
 
-  Shapes: x (..., D), base (..., 4) or None, added to log pT, eta and phi -> (..., 4) float32.
+  Shapes: x (..., D), base (..., 4) or None, added to log pT, eta, phi and, where it is free, ln E
+  -> (..., 4) float32.
   """
 
   physical: bool = False
@@ -81,4 +82,6 @@ class KinematicsOutput(nn.Module):
       log_p = log_p + rapidity + jnp.log1p(jnp.exp(-2 * rapidity)) - math.log(2)
       shift, scale = _LOG_E.args
       log_e = (log_p + nn.softplus(log_e - 4) - shift) * scale
+    elif base is not None:
+      log_e = log_e + base[..., 3]
     return jnp.stack([log_pt, eta, phi, log_e], axis=-1)

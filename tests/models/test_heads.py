@@ -18,6 +18,7 @@ from jetfm.models import (
   RegressionHead,
   SuperResolutionHead,
 )
+from jetfm.models.masked_particles import between_ranks
 from jetfm.models.particles import KinematicsOutput
 from tests.compiled import lorentz, physical_momenta, standardise_kinematics
 
@@ -36,7 +37,8 @@ def encoded(batch, seed=0):
   weights = np.random.default_rng(seed).normal(size=(4, D))
   p4, frame = map(np.asarray, lorentz.to_jet_frame(batch.p4, batch.mask))
   tokens = np.where(batch.mask[..., None], np.tanh(p4 @ weights / 10), 0).astype(p4.dtype)
-  return Encoded(tokens, batch.mask, np.zeros_like(batch.mask), p4, frame)
+  nothing = np.zeros_like(batch.mask)
+  return Encoded(tokens, batch.mask, nothing, nothing.astype(np.int32), p4, frame)
 
 
 def test_regression_has_the_scale_of_its_schema(schema, make_batch, initialise):
@@ -116,6 +118,35 @@ def test_predicted_kinematics(x64, physical, initialise):
   np.testing.assert_allclose(moved[..., 2], turned, atol=1e-12)
 
 
+def test_hidden_particles_start_between_the_visible_ones(x64, make_batch):
+  """Against numpy's interpolation in the rank, whatever the order of the slots."""
+  counts = (9, 2, 12, 6, 0)
+  batch = make_batch(lengths=counts, dtype=np.float64)
+  rng = np.random.default_rng(0)
+  hidden, rank = np.zeros_like(batch.mask), np.zeros(batch.mask.shape, np.int32)
+  pt = np.asarray(lorentz.transverse_momentum(batch.p4))
+  for event, n in enumerate(counts):
+    hidden[event, rng.permutation(n)[: n // 2]] = True
+    rank[event, :n] = np.argsort(np.argsort(-pt[event, :n]))
+  x = encoded(batch)
+  x = x.replace(
+    hidden=hidden,
+    rank=np.where(hidden, rank, 0),
+    p4=np.where(hidden[..., None], np.nan, x.p4),
+  )
+  start = np.asarray(jax.jit(between_ranks)(x))
+  values = np.asarray(standardise_kinematics(encoded(batch).p4))
+  assert np.isfinite(start).all()
+  for event, n in enumerate(counts[:-1]):
+    seen = np.flatnonzero(~hidden[event, :n])
+    seen = seen[np.argsort(rank[event, seen])]
+    gone = np.flatnonzero(hidden[event])
+    for column in (0, 3):
+      want = np.interp(rank[event, gone], rank[event, seen], values[event, seen, column])
+      np.testing.assert_allclose(start[event, gone, column], want, rtol=1e-10)
+    assert not start[event, gone, 1:3].any()
+
+
 def test_multiplicity_is_predicted_and_not_thresholded():
   logits = np.array([[0.0, 0.0, 0.0, 0.0], [5.0, -5.0, 5.0, -5.0], [-9.0, -8.0, -9.0, -9.0]])
   cloud, kept = ParticleCloud(np.zeros((3, 4, 4)), logits), jax.jit(ParticleCloud.keep)
@@ -151,7 +182,8 @@ def test_super_resolution_keeps_what_is_given(x64, make_batch, initialise):
   np.testing.assert_array_equal(jax.jit(ParticleCloud.keep)(cloud)[1], np.arange(8) < 3)
 
   order = np.array([2, 0, 1, 5, 3, 4])
-  mixed = Encoded(x.tokens[:, order], x.mask[:, order], x.hidden[:, order], x.p4[:, order], x.frame)
+  of_slots = {name: getattr(x, name)[:, order] for name in ("tokens", "mask", "hidden", "p4")}
+  mixed = x.replace(**of_slots)
   again = apply(mixed)
   np.testing.assert_allclose(again.kinematics, cloud.kinematics, atol=1e-10)
   np.testing.assert_allclose(again.existence, cloud.existence, atol=1e-10)
