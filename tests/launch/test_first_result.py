@@ -14,7 +14,7 @@ GOOD = {
   "pt_kl_ratio": 0.999,
   "chamfer_ratio": 0.999,
   "reconstruction_gain": 0.3,
-  "gain_over_rank": 0.001,
+  "gain_over_interpolation": 0.001,
 }
 BAD = {
   "accuracy": 0.249,
@@ -22,7 +22,7 @@ BAD = {
   "pt_kl_ratio": 1.0,
   "chamfer_ratio": 1.0,
   "reconstruction_gain": 0.299,
-  "gain_over_rank": 0.0,
+  "gain_over_interpolation": 0.0,
 }
 
 
