@@ -48,8 +48,9 @@ class SuperResolutionHead(nn.Module):
   Learned queries, one for each pT rank, attend to the tokens. What is known is not predicted: given
   slots hold the given particles and exist, and a jet of fewer than `given` particles is complete.
   Soft particles lie around hard ones: each other slot has a given particle as its parent, in turn
-  from the hardest, starts from its token, and predicts an offset from its direction. An untrained
-  head therefore copies the input, up to pT. Unchanged by permutations of the given particles.
+  from the hardest, starts from its token, and predicts an offset from its direction and a factor on
+  the pT of the softest given one. An untrained head therefore copies the input, all of it as soft
+  as its last. Unchanged by permutations of the given particles.
 
   Shapes: Encoded of N visible particles -> ParticleCloud of `particles` slots, float32.
   """
@@ -74,8 +75,11 @@ class SuperResolutionHead(nn.Module):
       )(x, encoded.tokens, encoded.mask, deterministic)
     x = LayerNorm(dtype=self.dtype, name="norm")(x)
     known = standardise_kinematics(p4)
-    direction = known * jnp.asarray([0, 1, 1, 0], known.dtype)  # of (pT, eta, phi, E)
-    kinematics = KinematicsOutput(physical=True, name="output")(x, direction)
+    softest = jnp.maximum(given.sum(axis=-1) - 1, 0)[:, None, None]
+    softest = jnp.take_along_axis(known, softest, axis=1)
+    # Of (pT, eta, phi, E): as soft as the last of the given ones, in the direction of the parent.
+    base = jnp.where(jnp.asarray([False, True, True, False]), known, softest)
+    kinematics = KinematicsOutput(physical=True, name="output")(x, base)
     existence = Dense(1, name="existence")(x)[..., 0]
     complete = given.sum(axis=-1, keepdims=True) < self.given
     existence = jnp.where(complete, -_CERTAIN, existence)
