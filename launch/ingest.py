@@ -139,7 +139,7 @@ def _report(manifest: Any, out: str, what: str, fractions: Sequence[float]) -> N
       f"{manifest.truncated['events']:,} {what} were longer than {manifest.edges[-1]} and lost "
       f"their {manifest.truncated['particles']:,} softest particles"
     )
-  divided = any(source["split"] == HASHED for source in manifest.sources)
+  divided = any(source["split"] == HASHED and source["kept"] for source in manifest.sources)
   empty = [
     name
     for (name, split), fraction in zip(manifest.splits.items(), fractions, strict=True)

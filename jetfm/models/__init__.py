@@ -8,7 +8,12 @@ from jetfm.models.lorentz_part import LorentzParT
 from jetfm.models.masked_features import MaskedFeatureHead, Reconstructed
 from jetfm.models.masked_particles import MaskedParticleHead
 from jetfm.models.part import ParT
-from jetfm.models.particles import KINEMATICS, WILD, physical_momenta, standardise_kinematics
+from jetfm.models.particles import (
+  KINEMATICS,
+  bounded_momenta,
+  physical_momenta,
+  standardise_kinematics,
+)
 from jetfm.models.projection import ProjectionHead
 from jetfm.models.regression import RegressionHead
 from jetfm.models.super_resolution import ParticleCloud, SuperResolutionHead
@@ -17,7 +22,6 @@ from jetfm.models.vae import ConditionalVAE, Generated, jet_condition
 __all__ = [
   "EVENT_COUNTS",
   "KINEMATICS",
-  "WILD",
   "ClassificationHead",
   "Clear",
   "ConditionalVAE",
@@ -32,6 +36,7 @@ __all__ = [
   "Reconstructed",
   "RegressionHead",
   "SuperResolutionHead",
+  "bounded_momenta",
   "event_counts",
   "jet_condition",
   "physical_momenta",

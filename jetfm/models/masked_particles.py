@@ -21,14 +21,14 @@ class MaskedParticleHead(nn.Module):
   The target is `jetfm.models.standardise_kinematics` of the true momenta in the encoder's frame,
   `jetfm.lorentz.transform_vectors(encoded.frame, batch.p4)`: standardised log pT and eta, phi in
   radians, standardised log E. Predicted is a correction to `between_ranks`, near which an untrained
-  head is: what a rank and its neighbours say needs no network. Multivectors enter as asinh of
-  components and of invariants.
+  head is: what a rank and its neighbours say needs no network. The published head predicts it all.
+  Multivectors enter as asinh of components and of invariants.
 
   Shapes: Encoded of N particles -> (B, N, 4) float32; meaningful where `encoded.hidden`.
 
   Attributes:
     widths: hidden widths.
-    physical: force E >= |p|; the published head does not.
+    physical: force E >= |p|, as the published head does not; E then starts from pT and eta.
   """
 
   widths: Sequence[int] = (128,)
@@ -52,8 +52,8 @@ def between_ranks(encoded: Encoded) -> jax.Array:
   """What the visible particles of the next ranks say of each hidden one -> (B, N, 4).
 
   Standardised log pT and log E, interpolated linearly in the pT rank between the visible particles
-  before and after it, constant beyond the first and the last; 0, the jet's axis, for eta and phi.
-  Meaningful where `encoded.hidden`.
+  before and after it, constant beyond the first and the last; 0, in the jet's frame its axis, for
+  eta and phi. Meaningful where `encoded.hidden`.
   """
   seen = encoded.mask & ~encoded.hidden
   slots = jnp.arange(encoded.mask.shape[1])
@@ -70,7 +70,7 @@ def between_ranks(encoded: Encoded) -> jax.Array:
   before, after = jnp.clip(before_it - 1, 0, last), jnp.clip(before_it, 0, last)
   ranks = [jnp.take_along_axis(free, x, axis=-1) for x in (before, after)]
   gap = jnp.maximum(ranks[1] - ranks[0], 1)
-  share = jnp.clip((encoded.rank - ranks[0]) / gap, 0, 1)[..., None]
+  share = jnp.clip((encoded.rank - ranks[0]) / gap, 0, 1).astype(values.dtype)[..., None]
   ends = [jnp.take_along_axis(values, x[..., None], axis=1) for x in (before, after)]
   log_pt, log_e = jnp.moveaxis(ends[0] + share * (ends[1] - ends[0]), -1, 0)
   zero = jnp.zeros_like(log_pt)

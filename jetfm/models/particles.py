@@ -31,8 +31,8 @@ KINEMATICS = (
 )  # fmt: skip
 """What is predicted of a particle, from physical units to the scale of the losses."""
 
-WILD = 10.0
-"""Standardised; momenta beyond would overflow when squared, and are wrong anyway."""
+_FARTHEST = (10.0, 40.0, 10.0, 10.0)
+"""Standardised (pT, eta, phi, E): pT of 10^7 GeV, |eta| of 10."""
 
 
 def standardise_kinematics(p4: jax.Array) -> jax.Array:
@@ -44,6 +44,15 @@ def standardise_kinematics(p4: jax.Array) -> jax.Array:
 def physical_momenta(kinematics: jax.Array) -> jax.Array:
   """The inverse of `standardise_kinematics`: (..., 4) -> four-momenta (E, px, py, pz) in GeV."""
   return lorentz.from_pt_eta_phi_e(_each("inverse", kinematics))
+
+
+def bounded_momenta(kinematics: jax.Array) -> jax.Array:
+  """`physical_momenta` of predictions that may be anything: sums of them can be squared in float32.
+
+  Beyond 10^7 GeV in pT or E, or |eta| = 10, a prediction counts as there, without a gradient.
+  """
+  farthest = jnp.asarray(_FARTHEST, kinematics.dtype)
+  return physical_momenta(jnp.clip(kinematics, -farthest, farthest))
 
 
 def _each(direction: str, x: jax.Array) -> jax.Array:

@@ -16,8 +16,8 @@ from jetfm.lorentz import (
 )
 from jetfm.models import (
   KINEMATICS,
-  WILD,
   ParticleCloud,
+  bounded_momenta,
   physical_momenta,
   standardise_kinematics,
 )
@@ -36,8 +36,8 @@ from jetfm.typing import Array, Batch
 ETA_SCALE = KINEMATICS[1].transforms[0].args[1]
 """Standardised eta over eta."""
 
-LIGHT = 10.0
-"""GeV. Below it, differences of a jet's pT or mass count as such and no longer as ratios."""
+JET_FLOOR = 10.0
+"""GeV. Of jets below it, differences of pT and of squared mass count, and no longer ratios."""
 
 SET_LOSSES = ("matched", "chamfer", "angular")
 
@@ -62,7 +62,7 @@ class CloudLoss:
 
   Particles that are each as good as they can be are a poor jet together: the guess that is right on
   average is central in ln pT, so that their sum is too soft. The third term compares the sums of
-  the first n slots and of the particles, above `LIGHT` by
+  the first n slots and of the particles, above `JET_FLOOR` by
       j = ln(pT_jet / pT'_jet)^2 + ln(m_jet / m'_jet)^2.
 
   Raises: ValueError for an unknown distance or a negative weight.
@@ -135,14 +135,14 @@ class CloudLoss:
 
 def _jet_statistics(cloud: ParticleCloud, p4: Array, exists: Array) -> Statistics:
   """Squared log ratios of the jets' pT and masses, (B,), at the true multiplicity."""
-  pred = physical_momenta(jnp.clip(cloud.kinematics, -WILD, WILD))
+  pred = bounded_momenta(cloud.kinematics)
 
   def logarithms(particles: Array) -> dict[str, jax.Array]:
     jet = jet_momentum(particles, exists)
     return {
-      "jet_pt": jnp.log(transverse_momentum(jet) + LIGHT),
+      "jet_pt": jnp.log(transverse_momentum(jet) + JET_FLOOR),
       # Above the scale ln m, and up to a constant; smooth where a jet is one massless particle.
-      "jet_mass": 0.5 * jnp.arcsinh(mass_squared(jet) / LIGHT**2),
+      "jet_mass": 0.5 * jnp.arcsinh(mass_squared(jet) / JET_FLOOR**2),
     }
 
   true = logarithms(p4)

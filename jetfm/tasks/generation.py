@@ -44,9 +44,9 @@ class Generation:
 
       L = cloud + beta min(step / warm_up_steps, 1) KL / (4 <n>)
 
-  `cloud` is a mean over single numbers of particles (`jetfm.tasks.clouds.CloudLoss`), so the KL
-  term is in nats per number too: 4 <n> of them in the average jet of the global batch. A Gaussian
-  likelihood of width sigma on the standardised scale has beta = 2 sigma^2.
+  The distance in `cloud` (`jetfm.tasks.clouds.CloudLoss`) is a mean over single numbers of
+  particles, so the KL term is in nats per number too: 4 <n> of them in the average jet of the
+  global batch. A Gaussian likelihood of width sigma on the standardised scale has beta = 2 sigma^2.
 
   Attributes:
     particles: slots; latent: dimensions of z.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.lorentz import jet_momentum, transform_vectors
-from jetfm.models import WILD, MaskedParticleHead, physical_momenta, standardise_kinematics
+from jetfm.models import MaskedParticleHead, bounded_momenta, standardise_kinematics
 from jetfm.objectives import (
   JET_SCALE,
   PARTICLE_SCALE,
@@ -95,7 +95,7 @@ class MaskedParticles:
     true = standardise_kinematics(p4)
     statistics = residual_sums(outputs.output, true, hidden) | _truth_sums(true, hidden)
     if self.mass_term:
-      pred = physical_momenta(jnp.clip(outputs.output, -WILD, WILD))
+      pred = bounded_momenta(outputs.output)
       visible = jet_momentum(p4, batch.mask & ~hidden)
       statistics |= mass_residual_sums(pred, p4, hidden, visible, self.mass_scales)
     return statistics

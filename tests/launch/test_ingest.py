@@ -47,15 +47,19 @@ def test_files_to_data_set_to_pictures(files, tmp_path, capsys):
     assert (tmp_path / "png" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("division", ["sources", "train"])
-def test_a_split_without_events_is_told_unless_it_was_asked_for(tmp_path, capsys, division):
+@pytest.mark.parametrize(
+  ("division", "fractions", "told"),
+  [("sources", "0.8,0.1,0.1", True), ("train", "0.8,0.1,0.1", False), ("sources", "1,0,0", False)],
+)
+def test_a_split_without_events_is_told_unless_it_was_asked_for(
+  tmp_path, capsys, division, fractions, told
+):
   """An event_number that all share, such as a run's, puts all into one split."""
   jets = random_jets(50, "QCD") | {"event_number": np.full(50, 7)}
   write_root(tmp_path / "ZJetsToNuNu_0.root", jets)
   arguments = (f"--config.{division}={tmp_path}", f"--config.out={tmp_path / 'jets'}")
-  assert run(*arguments) == 0
-  told = capsys.readouterr().out
-  assert (" share one event_number" in told) == (division == "sources")
+  assert run(*arguments, f"--config.fractions=({fractions})") == 0
+  assert (" share one event_number" in capsys.readouterr().out) == told
 
 
 def test_classes_may_be_a_file_of_chains(tmp_path, capsys):

@@ -32,6 +32,13 @@ def applied(module, variables, *args, **kwargs):
   return jax.tree.map(np.asarray, call(variables, *args))
 
 
+def without_output(variables):
+  """Those of a head whose last layer of kinematics is 0: what it starts from."""
+  params = variables["params"]
+  output = jax.tree.map(np.zeros_like, params["output"])
+  return {**variables, "params": {**params, "output": output}}
+
+
 def encoded(batch, seed=0):
   """Tokens that are functions of each particle, beside its momentum in the jet frame."""
   weights = np.random.default_rng(seed).normal(size=(4, D))
@@ -114,11 +121,13 @@ def test_predicted_kinematics(x64, physical, initialise):
   base = np.tile([0.3, -0.2, 3.0], (200, 1))
   moved = applied(head, variables, x, np.concatenate([base, base[:, :1]], axis=-1))
   np.testing.assert_allclose(moved[..., :2] - y[..., :2], base[:, :2], atol=1e-12)
+  if not physical:
+    np.testing.assert_allclose(moved[..., 3] - y[..., 3], 0.3, atol=1e-12)
   turned = lorentz.wrap_angle(y[..., 2] + 3.0)
   np.testing.assert_allclose(moved[..., 2], turned, atol=1e-12)
 
 
-def test_hidden_particles_start_between_the_visible_ones(x64, make_batch):
+def test_hidden_particles_start_between_the_visible_ones(x64, make_batch, initialise):
   """Against numpy's interpolation in the rank, whatever the order of the slots."""
   counts = (9, 2, 12, 6, 0)
   batch = make_batch(lengths=counts, dtype=np.float64)
@@ -135,6 +144,9 @@ def test_hidden_particles_start_between_the_visible_ones(x64, make_batch):
     p4=np.where(hidden[..., None], np.nan, x.p4),
   )
   start = np.asarray(jax.jit(between_ranks)(x))
+  head = MaskedParticleHead(widths=(8,))
+  untrained = without_output(initialise(head, x))
+  np.testing.assert_allclose(applied(head, untrained, x)[hidden], start[hidden], rtol=1e-12)
   values = np.asarray(standardise_kinematics(encoded(batch).p4))
   assert np.isfinite(start).all()
   for event, n in enumerate(counts[:-1]):
@@ -179,6 +191,9 @@ def test_super_resolution_keeps_what_is_given(x64, make_batch, initialise):
     np.testing.assert_allclose(cloud.kinematics[event, :length], want, atol=1e-10)
     assert (1 / (1 + np.exp(-cloud.existence[event, :length]))).min() > 1 - 1e-8
   assert np.abs(cloud.existence[0, 6:]).max() < 10  # to be predicted
+  added = program(without_output(variables), x).kinematics[0, 6:]
+  np.testing.assert_allclose(added[:, 0], cloud.kinematics[0, 5, 0], rtol=1e-12)
+  np.testing.assert_allclose(added[:, 1:3], cloud.kinematics[0, :2, 1:3], rtol=1e-12)
   np.testing.assert_array_equal(jax.jit(ParticleCloud.keep)(cloud)[1], np.arange(8) < 3)
 
   order = np.array([2, 0, 1, 5, 3, 4])

@@ -336,6 +336,22 @@ def test_the_jet_term_is_of_the_sum_of_the_particles(x64, jets, schema):
   assert max(terms["jet_pt"], terms["jet_mass"]) < 1e-20
 
 
+@pytest.mark.parametrize("rapidity", [0.0, 3.0, -4.0])
+def test_a_perfect_cloud_is_a_perfect_jet_far_along_the_beam_too(x64, jets, schema, rapidity):
+  """Momenta of predictions are bounded, true ones are not touched: in the laboratory's frame."""
+  batch = jets([9, 1], 16, dtype=np.float64)
+  boost = np.eye(4)
+  boost[[0, 3], [0, 3]], boost[[0, 3], [3, 0]] = np.cosh(rapidity), np.sinh(rapidity)
+  batch = batch.replace(p4=batch.p4 @ boost)
+  task = Compiled("super_resolution", schema, given=1, particles=16, jet_term=1.0)
+  frame = np.broadcast_to(np.eye(4), (2, 4, 4))
+  cloud = ParticleCloud(
+    np.asarray(standardise_kinematics(batch.p4)), np.where(batch.mask, 40.0, -40.0)
+  )
+  _, terms = task.loss(Predicted(cloud, frame), batch)
+  assert terms["jet_pt"] < 1e-20 and terms["jet_mass"] < 1e-9
+
+
 @pytest.mark.parametrize("given", [4, 30])
 def test_super_resolution_sees_its_leading_particles_only(jets, schema, given):
   task = Compiled("super_resolution", schema, given=given)

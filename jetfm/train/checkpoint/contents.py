@@ -29,6 +29,7 @@ FORMAT = 1
 
 
 def optimizer_items(state: TrainState) -> dict[str, Any]:
+  """What `last` has besides the variables, as a tree of arrays; `rebuild` is the inverse."""
   leaves = jax.tree_util.tree_leaves_with_path(state.opt_state)
   return {
     # By path: the named tuples of Optax are not part of the file's format.
@@ -40,6 +41,7 @@ def optimizer_items(state: TrainState) -> dict[str, Any]:
 
 
 def rebuild(like: TrainState, items: Mapping[str, Any]) -> TrainState:
+  """The state of the items, placed on devices as `like` is."""
   variables, saved = items["variables"], items["optimizer"]
   paths, structure = jax.tree_util.tree_flatten_with_path(like.opt_state)
   leaves = [saved["opt_state"][path_name(path)] for path, _ in paths]
@@ -56,6 +58,7 @@ def rebuild(like: TrainState, items: Mapping[str, Any]) -> TrainState:
 
 
 def read_document(folder: pathlib.Path) -> dict[str, Any]:
+  """The JSON document of one checkpoint. Raises: DamagedCheckpoint unless it is as written."""
   try:
     document = json.loads((folder / "description" / "metadata").read_text())
     intact = document["digest"] == document_digest(document)
@@ -81,7 +84,7 @@ def read_item(
         f"the first that differs is '{different[0]}'. It belongs to another model or strategy"
       )
   try:
-    with _quiet(), ocp.StandardCheckpointer(multiprocessing_options=alone()) as reader:
+    with _quiet(), ocp.StandardCheckpointer(multiprocessing_options=this_process_only()) as reader:
       metadata = reader.metadata(folder / name).item_metadata
       zeros = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), metadata.tree)
       tree = reader.restore(folder / name, zeros)
@@ -111,11 +114,12 @@ def _leaf_digest(array: np.ndarray) -> str:
 
 
 def document_digest(document: Mapping[str, Any]) -> str:
+  """Of everything in the document but its own digest."""
   content = {key: value for key, value in document.items() if key != "digest"}
   return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def alone() -> ocp.options.MultiprocessingOptions:
+def this_process_only() -> ocp.options.MultiprocessingOptions:
   """Orbax for one process, also where there are others."""
   own = jax.process_index()
   return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})

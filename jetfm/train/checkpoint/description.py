@@ -11,6 +11,7 @@ from jetfm.train.checkpoint.errors import CheckpointError
 
 
 def check_model(folder: pathlib.Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+  """Raises: CheckpointError where the models of two descriptions differ, and in what."""
   if lines := differences(there.get("model"), here.get("model")):
     raise CheckpointError(
       f"checkpoint {folder} is of another model: {'; '.join(lines[:5])}. Use another --workdir, or "

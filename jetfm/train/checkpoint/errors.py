@@ -16,5 +16,6 @@ class DamagedCheckpoint(CheckpointError):
 
 
 def first_line(error: BaseException) -> str:
+  """What another library's error says, short enough for a line of ours."""
   text = str(error).strip() or type(error).__name__
   return text.splitlines()[0][:300]

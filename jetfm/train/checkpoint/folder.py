@@ -23,13 +23,13 @@ import orbax.checkpoint as ocp
 
 from jetfm.train.checkpoint.contents import (
   FORMAT,
-  alone,
   digests,
   document_digest,
   optimizer_items,
   read_document,
   read_item,
   rebuild,
+  this_process_only,
 )
 from jetfm.train.checkpoint.description import check_model
 from jetfm.train.checkpoint.errors import (
@@ -161,7 +161,7 @@ class Checkpoints:
       max_to_keep=self._keep,
       enable_async_checkpointing=False,
       create=False,
-      multiprocessing_options=alone(),
+      multiprocessing_options=this_process_only(),
     )
     return ocp.CheckpointManager(self.folder, options=options)
 

@@ -11,6 +11,7 @@ import shutil
 
 
 def complete_steps(folder: pathlib.Path) -> list[int]:
+  """Steps of the checkpoints that are whole, oldest first; none without the folder."""
   names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
   # The last file that Orbax writes before a checkpoint gets its name.
   marker = "_CHECKPOINT_METADATA"
