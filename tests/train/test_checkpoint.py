@@ -54,6 +54,17 @@ def fresh():
   return toy.setup(strategy="partial", seed=5)[-1]
 
 
+def test_a_checkpoint_whose_heads_meant_something_else(trained, tmp_path, monkeypatch):
+  """It is not gone on with; for its encoder it can be read, with a warning."""
+  with monkeypatch.context() as patch:
+    patch.setattr("jetfm.train.checkpoint.folder.FORMAT", 1)
+    Checkpoints(tmp_path, MODEL).save(trained, {})
+  with pytest.raises(CheckpointError, match=r"format 1 and not 2.* another --workdir"):
+    Checkpoints(tmp_path, MODEL).restore(fresh())
+  with pytest.warns(UserWarning, match="its encoder is right"):
+    assert_same_bits(load(tmp_path).variables["params"], jax.device_get(trained.params))
+
+
 def flip(path: pathlib.Path, position: int | None = None) -> None:
   content = bytearray(path.read_bytes())
   content[len(content) // 2 if position is None else position] ^= 0x01

@@ -25,7 +25,9 @@ from jetfm.train.sharding import place
 from jetfm.train.state import TrainState
 from jetfm.typing import PyTree
 
-FORMAT = 1
+FORMAT = 2
+"""Of what parameters mean, too. Since 1 the heads of masked particles, of super-resolution and of
+gen_mass predict corrections to what needs no network; encoders are the same."""
 
 
 def optimizer_items(state: TrainState) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from jetfm.train.checkpoint.contents import FORMAT
 from jetfm.train.checkpoint.errors import CheckpointError
 
 
@@ -17,6 +18,17 @@ def check_model(folder: pathlib.Path, there: Mapping[str, Any], here: Mapping[st
       f"checkpoint {folder} is of another model: {'; '.join(lines[:5])}. Use another --workdir, or "
       "the configuration that it was trained with"
     )
+
+
+def format_problem(document: Mapping[str, Any]) -> str | None:
+  """Why a checkpoint of another jetfm is not what it was, None for one of this format."""
+  if document["format"] == FORMAT:
+    return None
+  return (
+    f"written by another version of jetfm, format {document['format']} and not {FORMAT}: its "
+    "encoder is right, but what its heads learned for hidden or added particles and for gen_mass "
+    "meant something else"
+  )
 
 
 def differences(there: Any, here: Any, path: str = "") -> list[str]:

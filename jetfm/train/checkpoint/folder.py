@@ -31,7 +31,7 @@ from jetfm.train.checkpoint.contents import (
   rebuild,
   this_process_only,
 )
-from jetfm.train.checkpoint.description import check_model
+from jetfm.train.checkpoint.description import check_model, format_problem
 from jetfm.train.checkpoint.errors import (
   CannotSave,
   CheckpointError,
@@ -119,7 +119,7 @@ class Checkpoints:
 
     Args:
       like: a state of the right shapes, whose placement on devices is taken over.
-    Raises: CheckpointError for a checkpoint of another model, or when all are damaged.
+    Raises: CheckpointError for a checkpoint of another model or format, or when all are damaged.
     """
     items = {"variables": like.variables, "optimizer": optimizer_items(like)}
     found = from_first(lambda: self._read(items))
@@ -131,6 +131,8 @@ class Checkpoints:
       folder = self.folder / str(step)
       try:
         document = read_document(folder)
+        if problem := format_problem(document):
+          raise CheckpointError(f"checkpoint {folder}: {problem}. Start anew in another --workdir")
         check_model(folder, document["description"], self._description)
         restored = {name: read_item(folder, name, document, tree) for name, tree in items.items()}
       except DamagedCheckpoint as error:

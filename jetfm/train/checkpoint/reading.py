@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import warnings
 from typing import Any
 
 from jetfm.train.checkpoint.contents import read_document, read_item
+from jetfm.train.checkpoint.description import format_problem
 from jetfm.train.checkpoint.errors import CheckpointError, DamagedCheckpoint
 from jetfm.train.checkpoint.steps import complete_steps
 from jetfm.typing import PyTree
@@ -33,6 +35,7 @@ class Loaded:
 def load(folder: str | os.PathLike[str]) -> Loaded:
   """The newest checkpoint of a folder, or the folder of one step, for use without its optimizer.
 
+  Warns of one whose heads meant something else when it was written.
   Raises: CheckpointError when there is none, or when it is damaged.
   """
   folder = pathlib.Path(folder).absolute()
@@ -44,6 +47,8 @@ def load(folder: str | os.PathLike[str]) -> Loaded:
       )
     folder = folder / str(steps[-1])
   document = read_document(folder)
+  if problem := format_problem(document):
+    warnings.warn(f"checkpoint {folder}: {problem}", stacklevel=2)
   variables = read_item(folder, "variables", document, None)
   progress = document["progress"]
   return Loaded(progress["step"], variables, document["description"], progress, folder)
