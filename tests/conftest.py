@@ -19,6 +19,18 @@ import pytest
 gc.set_threshold(200_000, 20, 50)
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+  """Environment of processes that start alike: all of a session compile the same program once."""
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent  # of all workers
+  return {
+    "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+  }
+
+
 @pytest.fixture
 def x64():
   """Double precision inside one test: laws are checked below 1e-10."""

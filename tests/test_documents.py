@@ -61,15 +61,14 @@ def smaller(command):
 class Clone:
   """A folder with what a user's clone has, and what the document makes in it."""
 
-  def __init__(self, folder):
+  def __init__(self, folder, programs):
     self.folder = folder
     for name in ("configs", "launch"):
       (folder / name).symlink_to(ROOT / name)
     self.environment = {
       **os.environ,
       "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
-      "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+      **programs,
     }
     self.environment.pop("PYTHONPATH", None)
 
@@ -99,9 +98,9 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path, programs):
   """With ten classes' data set `datasets/jets`, as the README at the top makes it."""
-  clone = Clone(tmp_path)
+  clone = Clone(tmp_path, programs)
   write_files(tmp_path / "datasets" / "root", ("QCD", "Hbb"), jets=80, mean_particles=10)
   clone.run("python -m launch.ingest --config.sources=datasets/root --config.out=datasets/jets")
   return clone

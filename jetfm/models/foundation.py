@@ -45,18 +45,20 @@ class FoundationModel:
     return drawn_together(functools.partial(self._init, key, views), named_key(key, "draws"))
 
   def _init(self, key: jax.Array, views: Mapping[str, Mapping[str, Batch]]) -> Variables:
-    some_view = next(iter(next(iter(views.values())).values()))
-    encoder = self.encoder.init(_rngs(key, "encoder"), some_view, deterministic=True)
-    parts = {"encoder": encoder, "heads": {}}
+    named = {name: view for mine in views.values() for name, view in mine.items()}
+    first, *others = named
+    encoded: dict[str, Any] = {}
+    encoded[first], encoder = self.encoder.init_with_output(
+      _rngs(key, "encoder"), named[first], deterministic=True
+    )
+    with drawn_apart():
+      for name in others:
+        encoded[name] = self.encoder.apply(encoder, named[name], deterministic=True)
+    parts: dict[str, Any] = {"encoder": encoder, "heads": {}}
     for name, head in self.heads.items():
-      with drawn_apart():
-        encoded = {
-          view: self.encoder.apply(encoder, batch, deterministic=True)
-          for view, batch in views[name].items()
-        }
-      parts["heads"][name] = head.init(
-        _rngs(key, f"heads/{name}"), encoded, views[name], deterministic=True
-      )
+      mine = {view: encoded[view] for view in views[name]}
+      rngs = _rngs(key, f"heads/{name}")
+      parts["heads"][name] = head.init(rngs, mine, views[name], deterministic=True)
     return {
       collection: {
         "encoder": encoder.get(collection, {}),

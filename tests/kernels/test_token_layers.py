@@ -57,8 +57,15 @@ def layers(x, mixed, kernel, bias, weights, implementation):
   return *plain, *gelu, residual_mlp(x, mixed, weights, implementation=implementation)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape, hidden", SHAPES)
+@pytest.mark.parametrize(
+  "shape, hidden, dtype",
+  [
+    # Every shape and every type in the quick part, and all pairs of them beside it.
+    pytest.param(*of, dtype, marks=pytest.mark.slow if i not in (0, 3) and j else ())
+    for i, of in enumerate(SHAPES)
+    for j, dtype in enumerate(TOLERANCE)
+  ],
+)
 def test_kernels_are_the_reference(x64, shape, hidden, dtype, kernel_name):
   draw = numbers(np.random.default_rng(len(shape) + hidden))
   x, mixed = (draw(*shape) * 3 + 1 for _ in range(2))

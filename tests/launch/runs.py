@@ -74,15 +74,11 @@ def arguments(dataset, workdir, **overrides):
 class Runs:
   """Runs of one command, one after another."""
 
-  def __init__(self, folder, dataset, **overrides):
+  def __init__(self, folder, dataset, programs, **overrides):
     self.script = folder / "script.py"
     self.script.write_text(SCRIPT)
     self.dataset, self.overrides, self.count = dataset, overrides, 0
-    self.environment = {
-      # The same program is compiled once for all of them.
-      "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
+    self.environment = programs
 
   def __call__(self, workdir, *signals, **options):
     """(status, log) of a run, or of each process of a run: there is one for each of `signals`.

@@ -20,9 +20,9 @@ def assert_clean(log):
 
 
 @pytest.mark.slow
-def test_interrupted_in_every_way_it_ends_with_the_same_bits(dataset, tmp_path):
+def test_interrupted_in_every_way_it_ends_with_the_same_bits(dataset, programs, tmp_path):
   """Dropout, augmentation, masks, two length groups and two Grain workers are on."""
-  runs = Runs(tmp_path, dataset, **{"data.workers": 2})
+  runs = Runs(tmp_path, dataset, programs, **{"data.workers": 2})
   status, log = runs(tmp_path / "whole")
   assert status == 0, log
   assert "starts fresh" in log
@@ -52,10 +52,10 @@ def test_interrupted_in_every_way_it_ends_with_the_same_bits(dataset, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_stop_and_resume_as_one_with_two_devices(dataset, tmp_path):
+def test_two_processes_train_stop_and_resume_as_one_with_two_devices(dataset, programs, tmp_path):
   schedule = {"steps": 6, "eval_every": 3, "save_every": 4}
   schedule = {f"stage.pretrain.{k}": v for k, v in schedule.items()}
-  runs = Runs(tmp_path, dataset, **{"data.lengths": "(24,)"}, **schedule)
+  runs = Runs(tmp_path, dataset, programs, **{"data.lengths": "(24,)"}, **schedule)
   status, log = runs(tmp_path / "one", devices=2)
   assert status == 0, log
 
