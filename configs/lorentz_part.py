@@ -33,13 +33,14 @@ encoder       kind: lorentz_part, in two variants part; the rest are attributes 
               GPUs and TPUs take dtype=bfloat16, for which the kernels are made; each of the lengths
               adds about a minute of compilation there.
 stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it out of the loss.
-              Pretraining is masked_particles, as published, and masked_jet. strategy: full, frozen,
-              partial (last `last_blocks` blocks and what follows), differential (learning rates
-              fall by `rate_decay` per block), class_attention. balance of several tasks: fixed,
-              uncertainty or gradient_norm (jetfm/train/balance.py). init_from: a stage of this run,
-              a folder of checkpoints, or '' for a fresh start; rename, fresh and differing: its
-              rules (jetfm/train/transfer.py). augment: rotate_phi, flip_eta. accumulate: global
-              batches per step. remat: keep only one length group's activations in memory. patience:
+              Pretraining is masked_particles, as published, masked_jet and masked_directions, which
+              read the same view. strategy: full, frozen, partial (last `last_blocks` blocks and
+              what follows), differential (learning rates fall by `rate_decay` per block),
+              class_attention. balance of several tasks: fixed, uncertainty or gradient_norm
+              (jetfm/train/balance.py). init_from: a stage of this run, a folder of checkpoints, or
+              '' for a fresh start; rename, fresh and differing: its rules
+              (jetfm/train/transfer.py). augment: rotate_phi, flip_eta. accumulate: global batches
+              per step. remat: keep only one length group's activations in memory. patience:
               evaluations without improvement of `monitor` before the stage ends, 0 for never;
               monitor_mode: min or max.
 """
@@ -99,6 +100,7 @@ def get_config(variant="base"):
     {
       "masked_particles": {"ratio": 0.3, "masking": "biased", "objective": "conservation"},
       "masked_jet": {"ratio": 0.3, "masking": "biased"},
+      "masked_directions": {"ratio": 0.3, "masking": "biased"},
     },
     steps=800 if tiny else 200_000,
     augment=pretrain,

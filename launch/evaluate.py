@@ -37,9 +37,9 @@ from jetfm.evals.report_text import results_text
 from launch import cli
 from launch.evaluation.columns import Evaluation
 from launch.evaluation.data import Samples
+from launch.evaluation.inputs import Options
 from launch.evaluation.runs import RunFolder, find_runs
 from launch.evaluation.seeds import means_over_seeds
-from launch.evaluation.tasks import Options
 from launch.interrupts import interruptible
 
 DEFAULT_CONFIG = "configs/evaluate.py"

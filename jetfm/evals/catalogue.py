@@ -79,6 +79,15 @@ METRICS: dict[str, About] = {
   ),
   "phi_gain": About("gain in phi", "higher", "The same of phi, in 1 − cos of the difference."),
   "energy_gain": About("gain in E", "higher", "The same of standardised log E."),
+  "direction_gain": About(
+    "gain in direction",
+    "higher",
+    "How much larger the logarithm of the predicted density at the true directions of hidden "
+    "particles is than that of the jet's visible particles, smeared by their pT. Above 0 the "
+    "network knows better than these where a particle is missing; a single value of eta and phi, "
+    "as in the rows above, cannot say it for a jet of several prongs.",
+    "nats",
+  ),
   "accuracy": About(
     "accuracy", "higher", "Share of jets whose most probable class is the true one."
   ),

@@ -5,7 +5,7 @@ Needs a checkpoint and nothing else: it holds the model, its schema and its stan
 
 from jetfm.inference.checkpoints import find_checkpoint, load
 from jetfm.inference.groups import LENGTHS, ROWS
-from jetfm.inference.hidden import GuessedMeasurements, Reconstruction
+from jetfm.inference.hidden import GuessedMeasurements, LocatedParticles, Reconstruction
 from jetfm.inference.online import Online
 from jetfm.inference.predictor import EMBED, Predictor
 from jetfm.inference.untrained import untrained
@@ -14,6 +14,7 @@ __all__ = [
   "EMBED",
   "GuessedMeasurements",
   "LENGTHS",
+  "LocatedParticles",
   "Online",
   "ROWS",
   "Predictor",

@@ -14,9 +14,9 @@ import numpy as np
 from jetfm.inference.apply import apply_to_groups
 from jetfm.inference.few_events import few_events, prepared
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
-from jetfm.inference.hidden import GuessedMeasurements, Reconstruction
+from jetfm.inference.hidden import GuessedMeasurements, LocatedParticles, Reconstruction
 from jetfm.inference.online import Online
-from jetfm.lorentz import inverse_lorentz, transform_vectors
+from jetfm.lorentz import azimuth, inverse_lorentz, pseudorapidity, transform_vectors
 from jetfm.models import ParticleCloud, jet_condition, physical_momenta, standardise_kinematics
 from jetfm.models.foundation import named_key
 from jetfm.nn import masked_mean
@@ -261,6 +261,31 @@ class Predictor:
       }
 
     return Reconstruction(**self._of_particles(self._step_of(chosen, read), batches, seed))
+
+  def locate(self, batches: Batches, seed: int = 0, *, task: str | None = None) -> LocatedParticles:
+    """Hides particles as the pretraining does, and says where it expects them.
+
+    With the same options of the tasks and the same seed they are those that `reconstruct` hides. N
+    is the padded length of the longest batch.
+    Raises: ValueError for a checkpoint without a task of the kind 'masked_directions'.
+    """
+    chosen = self._task("masked_directions", task)
+
+    def read(
+      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
+    ) -> dict[str, jax.Array]:
+      rank = views[chosen.view].hidden_rank
+      assert rank is not None, "the view hides particles"
+      hidden = jnp.asarray(batch.mask) & (rank >= 0)
+      p4 = transform_vectors(outputs.frame, jnp.where(batch.mask[..., None], batch.p4, 0))
+      eta, phi = pseudorapidity(p4), azimuth(p4)
+      return {
+        "hidden": hidden,
+        "direction": jnp.where(batch.mask[..., None], jnp.stack([eta, phi], axis=-1), 0),
+        "log_density": jnp.where(hidden, -outputs.output.nll(eta, phi), 0),
+      }
+
+    return LocatedParticles(**self._of_particles(self._step_of(chosen, read), batches, seed))
 
   def guess_measurements(
     self, batches: Batches, seed: int = 0, *, task: str | None = None

@@ -7,6 +7,7 @@ from jetfm.tasks.contrastive import SupervisedContrastive, ViewContrastive
 from jetfm.tasks.distortions import Distortion
 from jetfm.tasks.generation import Generation
 from jetfm.tasks.heads import OneView, Predicted
+from jetfm.tasks.masked_directions import MaskedDirections
 from jetfm.tasks.masked_features import MaskedFeatures
 from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
@@ -22,6 +23,7 @@ __all__ = [
   "option_names",
   "Classification",
   "Generation",
+  "MaskedDirections",
   "MaskedFeatures",
   "MaskedJet",
   "MaskedParticles",

@@ -16,6 +16,7 @@ from jetfm.tasks.base import Task
 from jetfm.tasks.classification import Classification
 from jetfm.tasks.contrastive import SupervisedContrastive, ViewContrastive
 from jetfm.tasks.generation import Generation
+from jetfm.tasks.masked_directions import MaskedDirections
 from jetfm.tasks.masked_features import MaskedFeatures
 from jetfm.tasks.masked_jet import MaskedJet
 from jetfm.tasks.masked_particles import MaskedParticles
@@ -26,6 +27,7 @@ TASKS: Mapping[str, type] = MappingProxyType(
   {
     "masked_particles": MaskedParticles,
     "masked_jet": MaskedJet,
+    "masked_directions": MaskedDirections,
     "classification": Classification,
     "regression": Regression,
     "generation": Generation,

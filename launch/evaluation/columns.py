@@ -17,8 +17,9 @@ from jetfm.inference import LENGTHS, Predictor
 from jetfm.train import CheckpointError, load_model
 from launch.cli import UserError
 from launch.evaluation.data import Samples
+from launch.evaluation.inputs import Inputs, Options
 from launch.evaluation.runs import Curve, RunFolder, StageFolder, read_curves
-from launch.evaluation.tasks import SECTIONS, Inputs, Options, embedding
+from launch.evaluation.tasks import JOINED, SECTIONS, embedding
 
 ONLY_TRAINED = ("masked_jet", "supervised_contrastive", "view_contrastive")
 """Kinds of tasks whose only use is what they teach the encoder: probes of its embedding show it."""
@@ -90,7 +91,8 @@ class Evaluation:
         jobs.append(("embedding", "", embedding))
       for section, task, make in jobs:
         name = f"{run.name}/{stage.name}" if apart else run.name
-        if name in columns and section in columns[name].sections:
+        taken = name in columns and section in columns[name].sections
+        if taken and not any(predictor.of_kind(kind)[:1] == (task,) for kind in JOINED):
           name = f"{run.name}/{stage.name}/{task}"
         column = columns.setdefault(name, Column(name))
         self._describe(column, stage, predictor)
@@ -129,8 +131,8 @@ class Evaluation:
     self._often()
     test, training = self._samples.test(predictor), self._samples.training(predictor)
     made = make(Inputs(predictor, task, test, training, self._options, self._often))
-    column.sections[section] = made.metrics
-    column.details[section] = made.details
+    column.sections[section] = column.sections.get(section, {}) | made.metrics
+    column.details[section] = made.details | column.details.get(section, {})
     self.figures.extend(_rendered(section, column.name, made))
     seconds = time.monotonic() - start
     _say(f"{column.name}: {TASKS[section].lower()} of stage '{stage.name}' took {seconds:.0f} s")

@@ -9,7 +9,7 @@ import pytest
 from jetfm import inference
 from jetfm.inference import Reconstruction
 from jetfm.inference.groups import canonical_groups
-from jetfm.lorentz import constituent_mass
+from jetfm.lorentz import azimuth, constituent_mass, pseudorapidity
 from jetfm.models import physical_momenta
 from jetfm.train import CheckpointError
 from tests.inference.toy import SCHEMA, TASKS, make_events, save_checkpoint
@@ -186,6 +186,20 @@ def test_reconstruction_is_in_the_frame_it_names(predictor, events):
   lab = np.einsum("bij,bnj->bni", inverse, np.asarray(physical_momenta(made.true)))
   np.testing.assert_allclose(lab[events.mask], events.p4[events.mask], rtol=1e-2, atol=5e-3)
   assert made.predicted[made.hidden].any() and not made.predicted[~made.hidden].any()
+
+
+def test_what_is_located_is_what_is_reconstructed(predictor, events):
+  """The same hidden particles, their true directions, and densities that nobody else has."""
+  made, found = predictor.reconstruct(events), predictor.locate(events)
+  np.testing.assert_array_equal(found.hidden, made.hidden)
+  momenta = np.asarray(physical_momenta(made.true))
+  eta, phi = np.asarray(pseudorapidity(momenta)), np.asarray(azimuth(momenta))
+  np.testing.assert_allclose(found.direction[events.mask, 0], eta[events.mask], atol=1e-4)
+  np.testing.assert_allclose(found.direction[events.mask, 1], phi[events.mask], atol=1e-4)
+  assert not found.direction[~events.mask].any() and not found.log_density[~found.hidden].any()
+  assert np.isfinite(found.log_density).all() and found.log_density[found.hidden].any()
+  other = predictor.locate(events, seed=1)
+  assert (other.hidden != found.hidden).any()
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (1,), (7, 0, 13), (40,)])

@@ -24,6 +24,7 @@ ENCODER = {
 HEAD = {"layers": 1, "heads": 2}
 TASKS = {
   "masked_particles": {},
+  "masked_directions": {"head_options": {"features": 4}},
   "classification": {"head_options": HEAD},
   "regression": {"targets": ["gen_mass", "mass"], "head_options": HEAD},
   "generation": {

@@ -20,9 +20,10 @@ from jetfm.train import load_model
 from launch import cli, evaluate
 from launch.evaluation.columns import Column
 from launch.evaluation.data import make_sample
+from launch.evaluation.inputs import Inputs, Options
 from launch.evaluation.runs import find_runs, read_curves
 from launch.evaluation.seeds import means_over_seeds
-from launch.evaluation.tasks import Inputs, Options, classification
+from launch.evaluation.tasks import classification
 from tests.inference.toy import SCHEMA, save_checkpoint
 from tests.jets import write_files
 
@@ -129,7 +130,7 @@ def test_every_task_of_every_checkpoint_is_there(evaluated):
   assert list(alone.tasks) == ["classification", "embedding"]
   expected = {
     "pretraining": {"reconstruction_gain", "pt_gain", "eta_gain", "phi_gain", "energy_gain"}
-    | {"gain_over_rank", "gain_over_interpolation", "pt_gain_over_rank"},
+    | {"gain_over_rank", "gain_over_interpolation", "pt_gain_over_rank", "direction_gain"},
     "classification": {"accuracy", "top3", "macro_f1", "auc_ovr", "auc_ovo", "ece"}
     | {f"{what}_{name}" for what in ("rejection", "sculpting") for name in ("Tbqq", "Tbl")},
     "regression": {"mass_r2", "gen_mass_half_width", "gen_mass_mse"},

@@ -12,6 +12,7 @@ from jetfm.models import (
   ClassificationHead,
   ConditionalVAE,
   Encoded,
+  MaskedDirectionHead,
   MaskedFeatureHead,
   MaskedParticleHead,
   ParticleCloud,
@@ -83,11 +84,15 @@ def test_regression_starts_at_the_mass_of_the_particles(schema, make_batch, init
     lambda schema: ClassificationHead(classes=3, widths=(8,), layers=0, dtype=jnp.bfloat16),
     lambda schema: RegressionHead(schema.targets, widths=(8,), layers=0, dtype=jnp.bfloat16),
     lambda schema: MaskedParticleHead(widths=(8,), dtype=jnp.bfloat16),
+    lambda schema: MaskedDirectionHead(features=4, dtype=jnp.bfloat16),
     lambda schema: MaskedFeatureHead(schema, parameters=3, widths=(8,), dtype=jnp.bfloat16),
     lambda schema: SuperResolutionHead(particles=8, given=6, layers=0, dtype=jnp.bfloat16),
     lambda schema: ConditionalVAE(SLOTS, 3, width=8, layers=0, dtype=jnp.bfloat16),
   ],
-  ids=["classification", "regression", "masked_particles", "masked_features", "cloud", "vae"],
+  ids=[
+    *("classification", "regression", "masked_particles", "masked_directions"),
+    *("masked_features", "cloud", "vae"),
+  ],
 )
 def test_predictions_of_half_precision_heads_are_not_rounded(schema, make_batch, initialise, make):
   """In steps of half a percent, two jets could not be told apart at a threshold."""
@@ -98,6 +103,8 @@ def test_predictions_of_half_precision_heads_are_not_rounded(schema, make_batch,
     assert leaf.dtype == jnp.float32
   if isinstance(head, MaskedFeatureHead):
     made = made.raw  # beside the numbers of its standardisation
+  if isinstance(head, MaskedDirectionHead):
+    made = made.log_share, made.log_width  # beside the directions themselves
   for leaf in jax.tree.leaves(made):
     assert (leaf != leaf.astype(jnp.bfloat16)).any()
 

@@ -57,6 +57,7 @@ def make_jets(counts, length, seed=0, classes=2, features=10, dtype=np.float32) 
 SMALL = {
   "masked_particles": {"mass_term": 0.1},
   "masked_jet": {},
+  "masked_directions": {"head_options": {"features": 4}},
   "classification": {"smoothing": 0.1, "head_options": {"layers": 1, "heads": 2}},
   "regression": {"targets": ("gen_mass", "mass"), "head_options": {"layers": 1, "heads": 2}},
   "generation": {

@@ -80,7 +80,7 @@ def test_masked_particles_predictions_lead_back_to_the_laboratory(x64, jets, sch
   np.testing.assert_allclose(back[batch.mask], batch.p4[batch.mask], rtol=1e-9, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["masked_particles", "masked_jet"])
+@pytest.mark.parametrize("name", ["masked_particles", "masked_jet", "masked_directions"])
 def test_predictions_know_ranks_of_hidden_particles_only(jets, tiny_run, name):
   """Other hidden momenta of the same ranks: the same prediction, bit for bit."""
   run = tiny_run(name)

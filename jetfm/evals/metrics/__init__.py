@@ -27,6 +27,7 @@ from jetfm.evals.metrics.classification import (
   macro_f1,
   top_k_accuracy,
 )
+from jetfm.evals.metrics.directions import direction_guesses
 from jetfm.evals.metrics.distances import (
   frechet_distance,
   mmd_rbf,
@@ -148,6 +149,7 @@ __all__ = [
   "PrecisionPoint",
   "precision_point",
   # hidden particles
+  "direction_guesses",
   "rank_guesses",
   # regression
   "mean_squared_error",

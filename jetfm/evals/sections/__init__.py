@@ -5,6 +5,7 @@ from is not known here.
 """
 
 from jetfm.evals.sections.classification import MASS_EDGES, classification_section
+from jetfm.evals.sections.directions import Located, directions_section
 from jetfm.evals.sections.embedding import embedding_section
 from jetfm.evals.sections.features import Guesses, features_section
 from jetfm.evals.sections.generation import generation_section
@@ -16,10 +17,12 @@ from jetfm.evals.sections.super_resolution import super_resolution_section
 __all__ = [
   "Guesses",
   "Jets",
+  "Located",
   "MASS_EDGES",
   "Reconstructed",
   "Section",
   "classification_section",
+  "directions_section",
   "embedding_section",
   "features_section",
   "generation_section",

@@ -1,0 +1,89 @@
+"""Guesses of directions from the axis and from visible particles: densities, and what they know."""
+
+import numpy as np
+import pytest
+
+from jetfm.evals import metrics
+from jetfm.evals.metrics import directions
+
+EVENTS, LENGTH = 120, 14
+
+
+def made(seed=0):
+  """(direction, pt, event, hidden, weight) of jets with one prong off the axis."""
+  rng = np.random.default_rng(seed)
+  event = np.repeat(np.arange(EVENTS), LENGTH)
+  direction = rng.normal(0, 0.3, (EVENTS, 2))[event] + rng.normal(0, 0.05, (len(event), 2))
+  hidden = rng.random(len(event)) < 0.3
+  return direction, rng.exponential(10, len(event)), event, hidden, rng.uniform(1, 2, EVENTS)[event]
+
+
+def test_densities_integrate_to_one():
+  """A hidden particle of its own at every point of a grid, in an event whose others are visible."""
+  direction, pt, event, hidden, weight = made()
+  step = 0.02
+  grid = np.stack(np.meshgrid(*[np.arange(-2.5, 2.5, step)] * 2), axis=-1).reshape(-1, 2)
+  mine = (event == 7) & ~hidden
+  new = [np.concatenate([direction, grid]), np.concatenate([pt, np.ones(len(grid))])]
+  # Of weight 0: fits to the other half of the events must not see them.
+  new += [np.concatenate([x, np.full(len(grid), v)]) for x, v in ((event, 7), (hidden, True))]
+  new.append(np.concatenate([weight, np.zeros(len(grid))]))
+  assert mine.any()
+  for log_density in metrics.direction_guesses(*new):
+    total = np.exp(log_density[-len(grid) :]).sum() * step**2
+    assert total == pytest.approx(1, abs=0.01)
+
+
+def test_visible_particles_know_where_the_jet_is():
+  axis, visible = metrics.direction_guesses(*made())
+  assert visible.mean() > axis.mean() + 1.5
+  # Of the truth: a Gaussian of 0.05 around each prong.
+  best = -np.log(2 * np.pi * 0.05**2) - 1
+  assert best - 1 < visible.mean() < best
+
+
+def test_no_hidden_particle_takes_part_in_its_own_guess():
+  direction, pt, event, hidden, weight = made()
+  changed = direction.copy()
+  changed[np.flatnonzero(hidden & (event == 5))[0]] += 0.5
+  before = metrics.direction_guesses(direction, pt, event, hidden, weight)
+  after = metrics.direction_guesses(changed, pt, event, hidden, weight)
+  own = event[hidden] == 5
+  for a, b in zip(before, after, strict=True):
+    np.testing.assert_array_equal(a[own][1:], b[own][1:])
+    assert (a[~own] != b[~own]).any()
+
+
+def test_order_and_chunks_mean_nothing(monkeypatch):
+  arrays = made()
+  before = metrics.direction_guesses(*arrays)
+  order = np.random.default_rng(2).permutation(len(arrays[0]))
+  monkeypatch.setattr(directions, "MOST_PAIRS", 200)
+  after = metrics.direction_guesses(*(x[order] for x in arrays))
+  place = np.cumsum(arrays[3]) - 1
+  for a, b in zip(before, after, strict=True):
+    np.testing.assert_allclose(b, a[place[order[arrays[3][order]]]], rtol=1e-9)
+
+
+def test_a_weight_of_two_is_two_events():
+  direction, pt, event, hidden, _ = made()
+  weight = 1.0 + (event % 3 == 0)
+  start = directions._Mixture.start((0.1,), (0.3,))
+  once = directions._pairs(direction, pt, event, hidden, weight)
+  copies = np.concatenate([np.arange(len(event)), np.flatnonzero(weight == 2)])
+  number = np.concatenate([event, EVENTS + event[weight == 2]])
+  order = np.argsort(number, kind="stable")
+  rows = copies[order]
+  twice = directions._pairs(
+    direction[rows], pt[rows], number[order], hidden[rows], np.ones(len(rows))
+  )
+  one, two = start.fitted(once), start.fitted(twice)
+  np.testing.assert_allclose(one.part, two.part, rtol=1e-9)
+  np.testing.assert_allclose(one.width, two.width, rtol=1e-9)
+
+
+@pytest.mark.parametrize("events", [0, 1])
+def test_less_than_two_events_have_no_guess(events):
+  arrays = (x[: events * LENGTH] for x in made())
+  with pytest.raises(metrics.UndefinedMetric, match="no hidden particle"):
+    metrics.direction_guesses(*arrays)
