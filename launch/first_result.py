@@ -27,10 +27,11 @@ ASKED: dict[str, Bound] = {
   "chamfer_ratio": ("super_resolution", "chamfer_ratio", "<", 1.0),
   "reconstruction_gain": ("pretraining", "reconstruction_gain", ">=", 0.3),
   "gain_over_interpolation": ("pretraining", "gain_over_interpolation", ">", 0.0),
+  "direction_gain": ("pretraining", "direction_gain", ">", 0.0),
 }
 """Name -> task, metric, bound. Guessing gives accuracy 0.1; the ratios are to a Gaussian fit
-and to the copied input; the gains are relative to predicting the mean, and what the visible
-particles of the next pT ranks say."""
+and to the copied input; the gains are relative to predicting the mean, what the visible particles
+of the next pT ranks say, and where visible particles are."""
 
 SHOWN = {
   "chamfer_ratio_error": ("super_resolution", "chamfer_ratio", "error"),
@@ -43,6 +44,7 @@ SHOWN = {
   "gen_mass_resolution_of_calibrated": ("regression", "gen_mass_resolution_gev", "baseline"),
   "gain_over_rank": ("pretraining", "gain_over_rank", "value"),
   "gain_over_interpolation_error": ("pretraining", "gain_over_interpolation", "error"),
+  "direction_gain_error": ("pretraining", "direction_gain", "error"),
 }
 """Name -> task, metric, field of the measurement: shown, but no bound is asked for. Calibrated is
 the mass of the measured particles on a straight line to that of the true ones."""

@@ -15,6 +15,7 @@ GOOD = {
   "chamfer_ratio": 0.999,
   "reconstruction_gain": 0.3,
   "gain_over_interpolation": 0.001,
+  "direction_gain": 0.001,
 }
 BAD = {
   "accuracy": 0.249,
@@ -23,6 +24,7 @@ BAD = {
   "chamfer_ratio": 1.0,
   "reconstruction_gain": 0.299,
   "gain_over_interpolation": 0.0,
+  "direction_gain": 0.0,
 }
 
 
