@@ -27,15 +27,13 @@ class Reconstruction:
 
 @dataclasses.dataclass(frozen=True)
 class LocatedParticles:
-  """Directions of hidden particles, and how dense the model's prediction is there.
-
-  In the encoder's frame, by default that of the visible particles' sum.
-  """
+  """Directions of hidden particles, and how dense the model's prediction is there."""
 
   hidden: np.ndarray
   """(B, N) bool: particles that the encoder did not see."""
   direction: np.ndarray
-  """(B, N, 2) float32, true (eta, phi) of all particles, 0 for padding."""
+  """(B, N, 2) float32, true (eta, phi) of all particles in the encoder's frame, less those of the
+  sum of the visible ones; 0 for padding."""
   log_density: np.ndarray
   """(B, N) float32, of eta and phi (rad) at the true direction, 0 where nothing was hidden."""
 

@@ -16,8 +16,14 @@ from jetfm.inference.few_events import few_events, prepared
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
 from jetfm.inference.hidden import GuessedMeasurements, LocatedParticles, Reconstruction
 from jetfm.inference.online import Online
-from jetfm.lorentz import azimuth, inverse_lorentz, pseudorapidity, transform_vectors
-from jetfm.models import ParticleCloud, jet_condition, physical_momenta, standardise_kinematics
+from jetfm.lorentz import inverse_lorentz, transform_vectors, wrap_angle
+from jetfm.models import (
+  ParticleCloud,
+  direction_of,
+  jet_condition,
+  physical_momenta,
+  standardise_kinematics,
+)
 from jetfm.models.foundation import named_key
 from jetfm.nn import masked_mean
 from jetfm.schema import Schema
@@ -278,11 +284,13 @@ class Predictor:
       assert rank is not None, "the view hides particles"
       hidden = jnp.asarray(batch.mask) & (rank >= 0)
       p4 = transform_vectors(outputs.frame, jnp.where(batch.mask[..., None], batch.p4, 0))
-      eta, phi = pseudorapidity(p4), azimuth(p4)
+      direction, axis = direction_of(p4), outputs.output.axis
+      eta, phi = jnp.moveaxis(direction - axis[:, None], -1, 0)
+      relative = jnp.stack([eta, wrap_angle(phi)], axis=-1)
       return {
         "hidden": hidden,
-        "direction": jnp.where(batch.mask[..., None], jnp.stack([eta, phi], axis=-1), 0),
-        "log_density": jnp.where(hidden, -outputs.output.nll(eta, phi), 0),
+        "direction": jnp.where(batch.mask[..., None], relative, 0),
+        "log_density": jnp.where(hidden, -outputs.output.nll(direction), 0),
       }
 
     return LocatedParticles(**self._of_particles(self._step_of(chosen, read), batches, seed))

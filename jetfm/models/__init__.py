@@ -5,7 +5,7 @@ from jetfm.models.clear import Clear
 from jetfm.models.encoder import Encoded
 from jetfm.models.event_counts import EVENT_COUNTS, event_counts
 from jetfm.models.lorentz_part import LorentzParT
-from jetfm.models.masked_directions import Directions, MaskedDirectionHead
+from jetfm.models.masked_directions import Directions, MaskedDirectionHead, direction_of
 from jetfm.models.masked_features import MaskedFeatureHead, Reconstructed
 from jetfm.models.masked_particles import MaskedParticleHead
 from jetfm.models.part import ParT
@@ -40,6 +40,7 @@ __all__ = [
   "RegressionHead",
   "SuperResolutionHead",
   "bounded_momenta",
+  "direction_of",
   "event_counts",
   "jet_condition",
   "physical_momenta",

@@ -11,7 +11,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jetfm.lorentz import azimuth, pseudorapidity, transverse_momentum, wrap_angle
+from jetfm.lorentz import (
+  azimuth,
+  jet_momentum,
+  pseudorapidity,
+  transverse_momentum,
+  wrap_angle,
+)
 from jetfm.models.encoder import Encoded
 from jetfm.nn.initializers import lecun_normal
 from jetfm.nn.linear import Dense
@@ -25,12 +31,15 @@ _NOBODY = -1e9  # logit of what is not visible: finite, for events of which noth
 class Directions:
   """Densities over (eta, phi) in the encoder's frame, one for each of N particles.
 
-      p_i(x) = sum_k w_ik sum_j a_ikj N_2(x; x_j, s_ik^2) + w_i0 N_2(x; 0, s_i0^2)
+      p_i(x) = sum_k w_ik sum_j a_ikj N_2(x; x_j, s_ik^2) + w_i0 N_2(x; x_0, s_i0^2)
 
-  over K kernels and visible particles j; the last Gaussian is that of the frame's axis. Distances
+  over K kernels and visible particles j; x_0 is the axis of the visible particles' sum. Distances
   in phi are the shorter way round: of Gaussians so wide that they reach beyond pi the rest is lost,
   and a density integrates to less than 1.
   """
+
+  axis: jax.Array
+  """(B, 2) x_0, in the jet frame 0."""
 
   centres: jax.Array
   """(B, N, 2) directions x_j of visible particles."""
@@ -41,18 +50,26 @@ class Directions:
   log_width: jax.Array
   """(B, N, K + 1) ln s."""
 
-  def nll(self, eta: jax.Array, phi: jax.Array) -> jax.Array:
-    """Negative log density in nats at one direction for each particle, (B, N) and (B, N)."""
-    d_eta = eta[..., :, None] - self.centres[..., None, :, 0]
-    d_phi = wrap_angle(phi[..., :, None] - self.centres[..., None, :, 1])
+  def nll(self, direction: jax.Array) -> jax.Array:
+    """Negative log density in nats at one direction for each particle, (B, N, 2) -> (B, N)."""
     log_width = jnp.moveaxis(self.log_width, -1, 1)
     half = 0.5 * jnp.exp(-2 * log_width)
-    squares = (d_eta**2 + d_phi**2)[:, None]
+    squares = _squared_distance(direction[:, :, None], self.centres[:, None])[:, None]
     of_kernels = jax.nn.logsumexp(self.log_share - half[:, :-1, :, None] * squares, axis=-1)
-    of_axis = -half[:, -1:] * (eta**2 + wrap_angle(phi) ** 2)[:, None]
+    of_axis = -half[:, -1:] * _squared_distance(direction, self.axis[:, None])[:, None]
     log_density = jnp.concatenate([of_kernels, of_axis], axis=1)
     log_norm = 2 * log_width + math.log(2 * math.pi)
     return -jax.nn.logsumexp(jnp.moveaxis(self.log_weight, -1, 1) + log_density - log_norm, axis=1)
+
+
+def direction_of(p4: jax.Array) -> jax.Array:
+  """(eta, phi), (..., 4) -> (..., 2); 0 of no momentum."""
+  return jnp.stack([pseudorapidity(p4), azimuth(p4)], axis=-1)
+
+
+def _squared_distance(a: jax.Array, b: jax.Array) -> jax.Array:
+  eta, phi = jnp.moveaxis(a - b, -1, 0)
+  return eta**2 + wrap_angle(phi) ** 2
 
 
 class MaskedDirectionHead(nn.Module):
@@ -99,7 +116,8 @@ class MaskedDirectionHead(nn.Module):
     logits = logits / math.sqrt(self.features)
     logits = jnp.where(seen[:, None, None], logits + log_pt[:, None, None], _NOBODY)
     return Directions(
-      centres=jnp.stack([pseudorapidity(p4), azimuth(p4)], axis=-1),
+      axis=direction_of(jet_momentum(p4, seen)),
+      centres=direction_of(p4),
       log_share=jax.nn.log_softmax(logits, axis=-1),
       log_weight=jax.nn.log_softmax(log_weight, axis=-1),
       log_width=smallest + jax.nn.softplus(log_width + start - smallest),

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jetfm.lorentz import azimuth, pseudorapidity, transform_vectors
-from jetfm.models import MaskedDirectionHead
+from jetfm.lorentz import transform_vectors
+from jetfm.models import MaskedDirectionHead, direction_of
 from jetfm.objectives import weighted_mean, weighted_sum
 from jetfm.schema import Schema
 from jetfm.tasks.base import Statistics, Views
@@ -61,7 +61,7 @@ class MaskedDirections:
     assert rank is not None, "the view hides particles"
     hidden = batch.mask & (rank >= 0)
     p4 = transform_vectors(outputs.frame, jnp.where(batch.mask[..., None], batch.p4, 0))
-    nll = outputs.output.nll(pseudorapidity(p4), azimuth(p4))
+    nll = outputs.output.nll(direction_of(p4))
     count = hidden.sum(axis=-1).astype(nll.dtype)
     return {"nll": jnp.where(hidden, nll, 0).sum(axis=-1), "count": count}
 

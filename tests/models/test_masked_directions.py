@@ -11,6 +11,12 @@ from tests.compiled import lorentz
 from tests.models.test_heads import applied, encoded
 
 nll_of = jax.jit(Directions.nll)
+
+
+def direction_of(p4):
+  return np.stack([np.asarray(lorentz.pseudorapidity(p4)), np.asarray(lorentz.azimuth(p4))], -1)
+
+
 COUNTS = (9, 2, 12, 6, 1)
 
 
@@ -24,6 +30,7 @@ def densities(rng, particles, visible, widths):
   with np.errstate(divide="ignore"):
     log_share = normalised(np.where(np.arange(particles) < visible, share, 0))
   return Directions(
+    axis=rng.normal(0, 0.1, (1, 2)),
     centres=rng.normal(0, 0.3, (1, particles, 2)),
     log_share=np.maximum(log_share, -1e9)[None],
     log_weight=normalised(rng.uniform(0.1, 1, (1, particles, 3))),
@@ -36,24 +43,20 @@ def test_it_is_the_mixture_that_it_says(x64, turn):
   """Also across phi = pi, where distances are the shorter way round."""
   rng = np.random.default_rng(0)
   made = densities(rng, 5, 5, [0.1, 0.3, 0.5])
-  made = made.replace(centres=made.centres + np.array([0, turn]))
-  eta, phi = rng.normal(0, 0.4, (2, 1, 5))
-  found = np.asarray(nll_of(made, eta, phi + turn))[0]
+  turned = np.array([0, turn])
+  around = made.replace(centres=made.centres + turned, axis=made.axis + turned)
+  at = rng.normal(0, 0.4, (1, 5, 2))
+  found = np.asarray(nll_of(around, at - turned))[0]
+  width, weight = np.exp(made.log_width[0]), np.exp(made.log_weight[0])
   for i in range(5):
     density = 0.0
     for k in range(3):
-      # The last one is around the axis, which does not turn.
-      where = (
-        [(0.0, 0.0, 0.0)]
-        if k == 2
-        else zip(made.log_share[0, k, i], *made.centres[0].T, strict=True)
-      )
-      for log_share, *centre in where:
-        d_eta, d_phi = eta[0, i] - centre[0], phi[0, i] + turn - centre[1]
-        square = d_eta**2 + np.angle(np.exp(1j * d_phi)) ** 2
-        width = np.exp(made.log_width[0, i, k])
-        gauss = np.exp(-square / (2 * width**2)) / (2 * np.pi * width**2)
-        density += np.exp(made.log_weight[0, i, k] + log_share) * gauss
+      centres = made.centres[0] if k < 2 else made.axis
+      shares = np.exp(made.log_share[0, k, i]) if k < 2 else [1.0]
+      for share, centre in zip(shares, centres, strict=True):
+        square = ((at[0, i] - centre) ** 2).sum()
+        gauss = np.exp(-square / (2 * width[i, k] ** 2)) / (2 * np.pi * width[i, k] ** 2)
+        density += weight[i, k] * share * gauss
     np.testing.assert_allclose(found[i], -np.log(density), rtol=1e-10)
 
 
@@ -66,7 +69,8 @@ def test_it_integrates_to_one(x64):
           for name in ("log_weight", "log_width")}  # fmt: skip
   share = np.broadcast_to(made.log_share[:, :, :1], made.log_share.shape)
   made = made.replace(log_share=share, **same)
-  total = sum(np.exp(-nll_of(made, np.full((1, len(phi)), eta), phi[None])).sum() for eta in phi)
+  grid = np.stack(np.meshgrid(phi, phi, indexing="ij"), axis=-1)
+  total = sum(np.exp(-nll_of(made, at[None])).sum() for at in grid)
   np.testing.assert_allclose(total * step**2, 1, rtol=1e-5)
 
 
@@ -83,16 +87,17 @@ def test_an_untrained_head_smears_visible_particles_by_their_pt(x64, make_batch,
   x, p4 = events(make_batch)
   head = MaskedDirectionHead(widths=(0.1, 0.3), axis_width=0.5, features=4)
   variables = jax.tree.map(np.zeros_like, initialise(head, x))
-  eta, phi = np.asarray(lorentz.pseudorapidity(p4)), np.asarray(lorentz.azimuth(p4))
-  found = np.asarray(nll_of(applied(head, variables, x), eta, phi))
+  at = direction_of(p4)
+  found = np.asarray(nll_of(applied(head, variables, x), at))
   pt = np.asarray(lorentz.transverse_momentum(p4))
   assert x.hidden.any()
   for event, i in zip(*np.nonzero(x.hidden), strict=True):
     seen = (x.mask & ~x.hidden)[event]
     share = pt[event, seen] / pt[event, seen].sum()
-    square = (eta[event, i] - eta[event, seen]) ** 2 + (phi[event, i] - phi[event, seen]) ** 2
+    square = ((at[event, i] - at[event, seen]) ** 2).sum(axis=1)
+    axis = direction_of(p4[event, seen].sum(axis=0))
     terms = [(share, square, w) for w in (0.1, 0.3)]
-    terms.append((np.ones(1), np.array([eta[event, i] ** 2 + phi[event, i] ** 2]), 0.5))
+    terms.append((np.ones(1), ((at[event, i] - axis) ** 2).sum(), 0.5))
     # Widths are a smooth maximum with the smallest one, 1e-3.
     widths = [w + 1e-3 for _, _, w in terms]
     want = sum(
@@ -110,8 +115,8 @@ def test_slots_have_no_order(x64, make_batch, initialise):
   mixed = dataclasses.replace(
     x, **{name: getattr(x, name)[:, order] for name in ("tokens", "mask", "hidden", "rank", "p4")}
   )
-  eta, phi = np.asarray(lorentz.pseudorapidity(p4)), np.asarray(lorentz.azimuth(p4))
-  found = np.asarray(nll_of(applied(head, variables, x), eta, phi))
-  again = np.asarray(nll_of(applied(head, variables, mixed), eta[:, order], phi[:, order]))
+  at = direction_of(p4)
+  found = np.asarray(nll_of(applied(head, variables, x), at))
+  again = np.asarray(nll_of(applied(head, variables, mixed), at[:, order]))
   assert np.isfinite(found[x.hidden]).all()
   np.testing.assert_allclose(again[mixed.hidden], found[:, order][mixed.hidden], rtol=1e-10)
