@@ -128,7 +128,7 @@ def get_config(variant="base"):
         "condition": "embedding",
         "distance": "chamfer",
         "jet_term": 0.1,
-        "beta": 0.1,
+        "beta": 1.0,
         "warm_up_steps": 50 if tiny else 5_000,
         "head_options": {**cloud, "width": 32 if tiny else 128},
       }

@@ -40,11 +40,14 @@ SHOWN = {
   "gen_mass_r2_of_calibrated": ("regression", "gen_mass_r2", "baseline"),
   "w1_mass": ("generation", "w1_mass", "value"),
   "w1_mass_floor": ("generation", "w1_mass", "reference"),
+  "w1_multiplicity": ("generation", "w1_multiplicity", "value"),
+  "w1_multiplicity_floor": ("generation", "w1_multiplicity", "reference"),
   "gen_mass_resolution": ("regression", "gen_mass_resolution_gev", "value"),
   "gen_mass_resolution_of_calibrated": ("regression", "gen_mass_resolution_gev", "baseline"),
   "gain_over_rank": ("pretraining", "gain_over_rank", "value"),
   "gain_over_interpolation_error": ("pretraining", "gain_over_interpolation", "error"),
   "direction_gain_error": ("pretraining", "direction_gain", "error"),
+  "direction_gain_of_other_jets": ("pretraining", "direction_gain", "baseline"),
 }
 """Name -> task, metric, field of the measurement: shown, but no bound is asked for. Calibrated is
 the mass of the measured particles on a straight line to that of the true ones."""

@@ -204,6 +204,11 @@ METRICS: dict[str, About] = {
   "w1_mass": About(
     "W1 of jet mass", "lower", "How far the masses of jets must be moved on average.", "GeV"
   ),
+  "w1_multiplicity": About(
+    "W1 of multiplicity",
+    "lower",
+    "How far the numbers of particles of jets must be moved on average.",
+  ),
   "fpd": About(
     "FPD",
     "lower",

@@ -196,7 +196,7 @@ class Predictor:
     """One new jet for each event, of the condition that the head was trained with.
 
     That is the event's embedding, or its class, pT, |eta|, mass and multiplicity; z is drawn from
-    the prior and the multiplicity is `ParticleCloud.keep`'s. The jet has the event's direction.
+    the prior and the multiplicity by `ParticleCloud.draw_count`. The jet has the event's direction.
 
     Returns: p4 (B, S, 4) float32 in GeV in the laboratory and mask (B, S) of S slots.
     Raises: ValueError for a checkpoint without a task of the kind 'generation'.
@@ -213,7 +213,9 @@ class Predictor:
       _, _, chosen = head.apply(branch, encoded, condition, method="encode")
       ids = jnp.asarray(batch.event_id)
       z = event_noise(named_key(key, "latent"), ids, head.latent, jax.random.normal)
-      return _laboratory(head.apply(branch, z, chosen, method="decode"), encoded.frame)
+      cloud = head.apply(branch, z, chosen, method="decode")
+      uniform = event_noise(named_key(key, "multiplicity"), ids, 1, jax.random.uniform)
+      return _laboratory(cloud, encoded.frame, cloud.draw_count(uniform[:, 0]))
 
     compiled = self._compile(name, sample)
 
@@ -421,8 +423,10 @@ class Predictor:
     return apply_to_groups(lambda batch: step(batch, key), groups, nothing, per_particle)
 
 
-def _laboratory(cloud: ParticleCloud, frame: Array) -> dict[str, jax.Array]:
+def _laboratory(
+  cloud: ParticleCloud, frame: Array, count: jax.Array | None = None
+) -> dict[str, jax.Array]:
   """A predicted cloud in the encoder's frame -> momenta in the laboratory and the slots to keep."""
-  mask = cloud.keep()
+  mask = cloud.keep(count)
   p4 = transform_vectors(inverse_lorentz(frame), physical_momenta(cloud.kinematics))
   return {"p4": jnp.where(mask[..., None], p4, 0), "mask": mask}

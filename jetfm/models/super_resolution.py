@@ -41,6 +41,16 @@ class ParticleCloud:
     place = jnp.argsort(order, axis=-1)
     return place < count[..., None]
 
+  def draw_count(self, uniform: jax.Array) -> jax.Array:
+    """A multiplicity of each jet, from numbers in [0, 1): (B,) -> (B,) int, at least one.
+
+    Slot i exists in jets of more than i particles: its probability is that of n > i, and the
+    multiplicity is drawn by inverting this distribution. Expected numbers alone would be too much
+    alike: the largest and the smallest jets would be missing.
+    """
+    beyond = jax.nn.sigmoid(self.existence) > uniform[..., None]
+    return jnp.maximum(beyond.sum(axis=-1), 1)
+
 
 class SuperResolutionHead(nn.Module):
   """From the tokens of the leading particles to a jet of `particles` slots.

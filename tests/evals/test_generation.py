@@ -61,7 +61,7 @@ def test_a_worse_generator_has_worse_numbers_and_floors_are_not_negative(jets, o
     # Where the samples agree; and FPD stops at 0, which its noise of 100 jets reaches.
     if name not in ("w1_eta", "w1_phi", "w1_deta", "w1_dphi", "fpd"):
       assert m.value > perfect[name].value
-  for name in ("pt_kl", "histogram_mse", "w1_pt", "w1_mass", "w1_deta"):
+  for name in ("pt_kl", "histogram_mse", "w1_pt", "w1_mass", "w1_multiplicity", "w1_deta"):
     assert perfect[name].value == pytest.approx(0, abs=1e-12)
   for name in ("w1_pt", "w1_mass"):
     assert summary[name].value > summary[name].reference

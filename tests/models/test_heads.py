@@ -177,6 +177,17 @@ def test_multiplicity_is_predicted_and_not_thresholded():
   )
 
 
+def test_drawn_multiplicities_have_the_distribution_that_was_predicted(x64):
+  """Of falling probabilities of n > 0, n > 1, ..., and never without a particle."""
+  beyond = np.array([0.9, 0.7, 0.2, 0.05])
+  logits = np.log(beyond / (1 - beyond))
+  uniform = (np.arange(1000) + 0.5) / 1000
+  cloud = ParticleCloud(np.zeros((1000, 4, 4)), np.broadcast_to(logits, (1000, 4)))
+  count = np.asarray(jax.jit(ParticleCloud.draw_count)(cloud, uniform))
+  found = [(count > i).mean() for i in range(4)]
+  np.testing.assert_allclose(found, [1.0, *beyond[1:]], atol=1e-12)
+
+
 @pytest.mark.slow
 def test_super_resolution_keeps_what_is_given(x64, make_batch, initialise):
   """Given particles come back in order of pT; a jet with fewer than could be given is complete."""

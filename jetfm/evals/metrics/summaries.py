@@ -186,7 +186,7 @@ def generation_summary(
   jetnet_jets: int = 0,
   seed: int = 0,
 ) -> Results:
-  """MMD, pT KL, histogram MSE, W1 of mass and of particle features, FPD and KPD, with floors.
+  """MMD, pT KL, histogram MSE, W1 of particles, of jet mass and multiplicity, FPD, KPD; floors.
 
   The floor is the distance of `other` true jets. A generator that knows true jets is to be told
   those, and not the ones that it is compared with: handing back what it knows then gives the floor.
@@ -239,6 +239,11 @@ def generation_summary(
     for kind, (p4, mask, weight) in cleaned.items()
   }
   out["w1_mass"] = compared(functools.partial(_w1_feature, 0), masses)
+  multiplicities = {
+    kind: gen.Particles(mask.sum(axis=1)[:, None].astype(np.float64), weight)
+    for kind, (_, mask, weight) in cleaned.items()
+  }
+  out["w1_multiplicity"] = compared(functools.partial(_w1_feature, 0), multiplicities)
   rng = np.random.default_rng(seed)
   # As many jets of each: the noise of the floor is then that of the value.
   size = min(len(weight) for *_, weight in cleaned.values())
