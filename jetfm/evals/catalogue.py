@@ -83,9 +83,9 @@ METRICS: dict[str, About] = {
     "gain in direction",
     "higher",
     "How much larger the logarithm of the predicted density at the true directions of hidden "
-    "particles is than that of the jet's visible particles, smeared by their pT. Above 0 the "
-    "network knows better than these where a particle is missing; a single value of eta and phi, "
-    "as in the rows above, cannot say it for a jet of several prongs.",
+    "particles is than that of the jet's visible particles, smeared by their pT and as wide as is "
+    "usual at the rank. Above 0 the network knows better than these where a particle is missing; a "
+    "single value of eta and phi, as in the rows above, cannot say it for a jet of several prongs.",
     "nats",
   ),
   "accuracy": About(

@@ -23,7 +23,7 @@ from jetfm.nn.initializers import lecun_normal
 from jetfm.nn.linear import Dense
 
 SMALLEST_WIDTH = 1e-3
-"""Of a Gaussian, in (eta, phi): finer than the granularity of any detector."""
+"""Of a Gaussian, in (eta, phi): finer than the cells of calorimeters."""
 _NOBODY = -1e9  # logit of what is not visible: finite, for events of which nothing is
 
 

@@ -97,23 +97,24 @@ def _particles(inputs: Inputs) -> Reconstructed:
 def _located(inputs: Inputs) -> Located:
   """Every particle of the sample, with the density that was predicted where the hidden ones are."""
   parts: list[tuple[np.ndarray, ...]] = []
-  for first, found, mask, pt in _in_chunks(
-    inputs, "locate", inputs.predictor.locate, lambda p4, _: transverse_momentum(p4)
+  for first, found, mask, pt, rank in _in_chunks(
+    inputs, "locate", inputs.predictor.locate, lambda p4, _: transverse_momentum(p4), pt_rank
   ):
     event, _ = np.nonzero(mask)
     dense = found.log_density[found.hidden]
-    parts.append((found.direction[mask], pt[mask], found.hidden[mask], dense, first + event))
-  direction, pt, hidden, dense, event = map(np.concatenate, zip(*parts, strict=True))
-  return Located(direction, pt, hidden, dense, event, inputs.sample.jets.weight[event])
+    known = (x[mask] for x in (found.direction, pt, rank, found.hidden))
+    parts.append((*known, dense, first + event))
+  direction, pt, rank, hidden, dense, event = map(np.concatenate, zip(*parts, strict=True))
+  return Located(direction, pt, rank, hidden, dense, event, inputs.sample.jets.weight[event])
 
 
 def _in_chunks(
-  inputs: Inputs, name: str, method: Callable[..., Any], of_particles: Callable[..., Any]
-) -> Iterator[tuple[int, Any, np.ndarray, np.ndarray]]:
+  inputs: Inputs, name: str, method: Callable[..., Any], *of_particles: Callable[..., Any]
+) -> Iterator[tuple[Any, ...]]:
   """Batches that begin in the same chunk of events: what is padded is held for one chunk only.
 
-  Yields: number of the first event, what the method found, mask (B, N), and of_particles(p4, mask)
-  of each batch in one array (B, N).
+  Yields: number of the first event, what the method found, mask (B, N), and for each of
+  of_particles its values f(p4, mask), of all batches in one array (B, N).
   """
   batches = inputs.sample.batches
   first = 0
@@ -123,11 +124,12 @@ def _in_chunks(
     events = [batch for _, batch in chunk]
     found = method(inputs.watched(name, events), seed=inputs.options.seed, task=inputs.task)
     length = found.hidden.shape[1]
-    mask, values = (
+    each = [(b.mask, *(f(b.p4, b.mask) for f in of_particles)) for b in events]
+    mask, *values = (
       np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in arrays])
-      for arrays in zip(*((b.mask, of_particles(b.p4, b.mask)) for b in events), strict=True)
+      for arrays in zip(*each, strict=True)
     )
-    yield first, found, mask, values
+    yield first, found, mask, *values
     first += len(mask)
 
 

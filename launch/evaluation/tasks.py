@@ -124,8 +124,8 @@ def embedding(inputs: Inputs) -> Section:
 
 SECTIONS: dict[str, tuple[str, Callable[[Inputs], Section]]] = {
   "masked_particles": ("pretraining", pretraining),
-  "masked_directions": ("pretraining", directions),
   "masked_features": ("pretraining", features),
+  "masked_directions": ("pretraining", directions),
   "classification": ("classification", classification),
   "regression": ("regression", regression),
   "generation": ("generation", generation),

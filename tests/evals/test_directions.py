@@ -10,23 +10,26 @@ EVENTS, LENGTH = 120, 14
 
 
 def made(seed=0):
-  """(direction, pt, event, hidden, weight) of jets with one prong off the axis."""
+  """(direction, pt, event, rank, hidden, weight) of jets with one prong off the axis."""
   rng = np.random.default_rng(seed)
   event = np.repeat(np.arange(EVENTS), LENGTH)
   direction = rng.normal(0, 0.3, (EVENTS, 2))[event] + rng.normal(0, 0.05, (len(event), 2))
+  rank = np.tile(np.arange(LENGTH), EVENTS)
   hidden = rng.random(len(event)) < 0.3
-  return direction, rng.exponential(10, len(event)), event, hidden, rng.uniform(1, 2, EVENTS)[event]
+  pt, weight = rng.exponential(10, len(event)), rng.uniform(1, 2, EVENTS)[event]
+  return direction, pt, event, rank, hidden, weight
 
 
 def test_densities_integrate_to_one():
   """A hidden particle of its own at every point of a grid, in an event whose others are visible."""
-  direction, pt, event, hidden, weight = made()
+  direction, pt, event, rank, hidden, weight = made()
   step = 0.02
   grid = np.stack(np.meshgrid(*[np.arange(-2.5, 2.5, step)] * 2), axis=-1).reshape(-1, 2)
   mine = (event == 7) & ~hidden
   new = [np.concatenate([direction, grid]), np.concatenate([pt, np.ones(len(grid))])]
   # Of weight 0: fits to the other half of the events must not see them.
-  new += [np.concatenate([x, np.full(len(grid), v)]) for x, v in ((event, 7), (hidden, True))]
+  others = ((event, 7), (rank, 3), (hidden, True))
+  new += [np.concatenate([x, np.full(len(grid), value)]) for x, value in others]
   new.append(np.concatenate([weight, np.zeros(len(grid))]))
   assert mine.any()
   for log_density in metrics.direction_guesses(*new):
@@ -43,11 +46,11 @@ def test_visible_particles_know_where_the_jet_is():
 
 
 def test_no_hidden_particle_takes_part_in_its_own_guess():
-  direction, pt, event, hidden, weight = made()
+  direction, pt, event, rank, hidden, weight = made()
   changed = direction.copy()
   changed[np.flatnonzero(hidden & (event == 5))[0]] += 0.5
-  before = metrics.direction_guesses(direction, pt, event, hidden, weight)
-  after = metrics.direction_guesses(changed, pt, event, hidden, weight)
+  before = metrics.direction_guesses(direction, pt, event, rank, hidden, weight)
+  after = metrics.direction_guesses(changed, pt, event, rank, hidden, weight)
   own = event[hidden] == 5
   for a, b in zip(before, after, strict=True):
     np.testing.assert_array_equal(a[own][1:], b[own][1:])
@@ -60,26 +63,47 @@ def test_order_and_chunks_mean_nothing(monkeypatch):
   order = np.random.default_rng(2).permutation(len(arrays[0]))
   monkeypatch.setattr(directions, "MOST_PAIRS", 200)
   after = metrics.direction_guesses(*(x[order] for x in arrays))
-  place = np.cumsum(arrays[3]) - 1
+  hidden = arrays[4]
+  place = np.cumsum(hidden) - 1
   for a, b in zip(before, after, strict=True):
-    np.testing.assert_allclose(b, a[place[order[arrays[3][order]]]], rtol=1e-9)
+    np.testing.assert_allclose(b, a[place[order[hidden[order]]]], rtol=1e-9)
 
 
 def test_a_weight_of_two_is_two_events():
-  direction, pt, event, hidden, _ = made()
+  direction, pt, event, _, hidden, _ = made()
   weight = 1.0 + (event % 3 == 0)
   start = directions._Mixture.start((0.1,), (0.3,))
-  once = directions._pairs(direction, pt, event, hidden, weight)
+  once = directions._pairs(direction, pt, event, hidden, weight, hidden)
   copies = np.concatenate([np.arange(len(event)), np.flatnonzero(weight == 2)])
   number = np.concatenate([event, EVENTS + event[weight == 2]])
   order = np.argsort(number, kind="stable")
   rows = copies[order]
   twice = directions._pairs(
-    direction[rows], pt[rows], number[order], hidden[rows], np.ones(len(rows))
+    direction[rows], pt[rows], number[order], hidden[rows], np.ones(len(rows)), hidden[rows]
   )
   one, two = start.fitted(once), start.fitted(twice)
   np.testing.assert_allclose(one.part, two.part, rtol=1e-9)
   np.testing.assert_allclose(one.width, two.width, rtol=1e-9)
+
+
+def test_what_the_rank_tells_of_the_width_is_known():
+  """Soft particles that lie ten times as far from their neighbours, in all jets alike."""
+  direction, pt, event, rank, hidden, weight = made()
+  prong = np.repeat(np.random.default_rng(3).normal(0, 0.3, (EVENTS, 2)), LENGTH, axis=0)
+  width = np.where(rank < LENGTH // 2, 0.02, 0.2)[:, None]
+  direction = prong + width * np.random.default_rng(4).normal(size=direction.shape)
+  pt = np.where(rank < LENGTH // 2, 1.0, 1e-6)  # only hard ones say where
+  arrays = (pt, event, rank, hidden, weight)
+  knows = metrics.direction_guesses(direction, *arrays)[1].mean()
+  arrays = (pt, event, np.zeros_like(rank), hidden, weight)
+  assert knows > metrics.direction_guesses(direction, *arrays)[1].mean() + 0.3
+
+
+def test_an_event_without_visible_momentum_spoils_no_other():
+  direction, pt, event, rank, hidden, weight = made()
+  pt[event == 3] = 0
+  for guess in metrics.direction_guesses(direction, pt, event, rank, hidden, weight):
+    assert np.isfinite(guess).all()
 
 
 @pytest.mark.parametrize("events", [0, 1])

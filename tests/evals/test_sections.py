@@ -255,7 +255,8 @@ def test_a_density_that_knows_the_jet_gains_over_its_visible_particles():
   some = rng.random(4000) < 0.3
   square = ((direction - centre)[some] ** 2).sum(axis=1)
   true = np.log(0.5 / (2 * np.pi * spread**2)) - square / (2 * spread**2)
-  particles = Located(direction, np.ones(4000), some, true, event, rng.uniform(0.5, 2, 200)[event])
+  rank, weight = np.tile(np.arange(20), 200), rng.uniform(0.5, 2, 200)[event]
+  particles = Located(direction, np.ones(4000), rank, some, true, event, weight)
   section = directions_section(particles, bootstrap=10)
   gain = section.metrics["direction_gain"]
   assert 0 < gain.value < 0.6 and gain.baseline < -0.5 and 0 < gain.error < 0.1

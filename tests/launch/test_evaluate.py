@@ -31,6 +31,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "evaluate.py")
 LENGTHS = (24,)
 OPTIONS = Options(0, "QCD", 0, 0, (), figures=False, map_events=0)
+PRETRAINED = ("masked_particles", "masked_directions")
 FINE_TUNED = ("classification", "regression", "generation", "super_resolution")
 
 
@@ -68,7 +69,7 @@ def dataset(files, tmp_path_factory):
 def runs(tmp_path_factory):
   """A workdir of two stages with metrics, and one of a single stage."""
   folder = tmp_path_factory.mktemp("runs")
-  save_checkpoint(folder / "whole" / "pretrain" / "best", ["masked_particles"])
+  save_checkpoint(folder / "whole" / "pretrain" / "best", PRETRAINED)
   save_checkpoint(folder / "whole" / "tune" / "last", FINE_TUNED, seed=1)
   save_checkpoint(folder / "tagger" / "classify" / "best", ["classification"], seed=2)
   lines = [{"step": s, "split": "train", "loss": 1 / s} for s in (1, 2, 3)]

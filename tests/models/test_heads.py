@@ -104,7 +104,7 @@ def test_predictions_of_half_precision_heads_are_not_rounded(schema, make_batch,
   if isinstance(head, MaskedFeatureHead):
     made = made.raw  # beside the numbers of its standardisation
   if isinstance(head, MaskedDirectionHead):
-    made = made.log_share, made.log_width  # beside the directions themselves
+    made = made.log_weight, made.log_width  # beside the directions themselves
   for leaf in jax.tree.leaves(made):
     assert (leaf != leaf.astype(jnp.bfloat16)).any()
 

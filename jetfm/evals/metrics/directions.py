@@ -12,6 +12,10 @@ from jetfm.evals.metrics.measurement import UndefinedMetric
 WIDTHS = (0.02, 0.06, 0.15, 0.4)
 """Of Gaussians in (eta, phi), from which fits start."""
 FIT_EVENTS, FIT_STEPS = 1000, 50
+RANK_GROUPS = 8
+"""Of about as many hidden particles each."""
+LEAST = np.log(1e-300)
+"""Of a logarithm of a density, so that one particle far from all others does not decide a mean."""
 MOST_PAIRS = 2_000_000
 """Of hidden and visible particles, held at a time."""
 
@@ -63,13 +67,14 @@ class _Mixture:
     return out
 
   def log_density(self, pairs: _Pairs) -> np.ndarray:
-    return np.log(np.maximum(np.sum(self.densities(pairs), axis=0), 1e-300))
+    return np.log(np.maximum(np.sum(self.densities(pairs), axis=0), np.exp(LEAST)))
 
   def fitted(self, pairs: _Pairs) -> _Mixture:
     """By expectation and maximisation. Widths of parts that nothing belongs to stay."""
     mixture = self
     for _ in range(FIT_STEPS):
-      per_density = pairs.weight / np.maximum(np.sum(mixture.densities(pairs), axis=0), 1e-300)
+      density = np.maximum(np.sum(mixture.densities(pairs), axis=0), np.exp(LEAST))
+      per_density = pairs.weight / density
       part, spread = np.zeros_like(self.part), np.zeros_like(self.part)
       for k, (terms, square) in enumerate(mixture.components(pairs)):
         rows = slice(None) if square is pairs.axis else pairs.row
@@ -85,6 +90,7 @@ def direction_guesses(
   direction: np.ndarray,
   pt: np.ndarray,
   event: np.ndarray,
+  rank: np.ndarray,
   hidden: np.ndarray,
   weight: np.ndarray,
   *,
@@ -96,62 +102,77 @@ def direction_guesses(
       ln [sum_k w_k sum_j z_j N(x; x_j, s_k^2) + w_0 N(x; 0, s_0^2)]
 
   over the visible particles j of the event, each by its share z_j of their pT; N are Gaussians in
-  (eta, phi). Parts and widths are fitted to the other of two random halves of the events (at most
+  (eta, phi). Parts w and widths s belong to a group of ranks in pT, as a model knows the rank of a
+  hidden particle. They are fitted to the other of two random halves of the events (at most
   FIT_EVENTS of it), so that no particle takes part in its own guess.
 
-  Shapes: direction (P, 2) in (eta, phi) relative to the axis, pt, event, hidden bool and weight
-  (P,) -> (M,) each, of the hidden ones in their order.
-  Raises: UndefinedMetric when one half has no hidden particle beside a visible one.
+  Shapes: direction (P, 2) in (eta, phi) relative to the axis; pt, event, rank from 0, hidden bool
+  and weight (P,) -> (M,) each, of the hidden ones in their order.
+  Raises: UndefinedMetric when one half has no hidden particle.
   """
   event = np.unique(event, return_inverse=True)[1]
   count = event.max(initial=-1) + 1
   order = np.argsort(event, kind="stable")
-  arrays = [np.asarray(x)[order] for x in (direction, pt, event, hidden, weight)]
-  of_first = np.random.default_rng(seed).permutation(count) % 2 == 0
+  direction, pt, event, rank, hidden, weight = (
+    np.asarray(x)[order] for x in (direction, pt, event, rank, hidden, weight)
+  )
+  shuffled = np.random.default_rng(seed).permutation(count)
   by_axis, by_visible = np.zeros(len(order)), np.zeros(len(order))
-  for half in (of_first, ~of_first):
-    fit_events = np.flatnonzero(~half)[:FIT_EVENTS]
-    sample = _pairs(*(x[np.isin(arrays[2], fit_events)] for x in arrays))
-    if not sample.weight.any() or not (half[arrays[2]] & arrays[3]).any():
+  for half in (shuffled[: count // 2], shuffled[count // 2 :]):
+    mine = np.isin(event, half)
+    sample = np.isin(event, np.setdiff1d(shuffled, half, assume_unique=True)[:FIT_EVENTS])
+    if not weight[mine & hidden].any() or not weight[sample & hidden].any():
       raise UndefinedMetric("a half of the events has no hidden particle")
-    axial = _Mixture.start((), WIDTHS).fitted(sample)
-    smeared = _Mixture.start(WIDTHS[:-1], WIDTHS[-1:]).fitted(sample)
-    for rows in _chunks(arrays[2], arrays[3], half):
-      pairs = _pairs(*(x[rows] for x in arrays))
-      places = rows[arrays[3][rows]]
-      by_axis[places], by_visible[places] = axial.log_density(pairs), smeared.log_density(pairs)
+    edges = np.quantile(rank[sample & hidden], np.linspace(0, 1, RANK_GROUPS + 1)[1:-1])
+    group = np.searchsorted(np.unique(edges), rank, side="right")
+    for g in np.unique(group[mine & hidden]):
+      here = hidden & (group == g)
+      # Of ranks that the other half does not have in the group: those of all.
+      fitted_to = sample & here if weight[sample & here].any() else sample & hidden
+      pairs = _pairs(direction, pt, event, hidden, weight, fitted_to)
+      axial = _Mixture.start((), WIDTHS).fitted(pairs)
+      smeared = _Mixture.start(WIDTHS[:-1], WIDTHS[-1:]).fitted(pairs)
+      for chosen in _chunks(event, hidden, mine & here):
+        pairs = _pairs(direction, pt, event, hidden, weight, chosen)
+        by_axis[chosen] = axial.log_density(pairs)
+        by_visible[chosen] = smeared.log_density(pairs)
   back = np.argsort(order)
+  hidden = hidden[back]
   return by_axis[back][hidden], by_visible[back][hidden]
 
 
 def _chunks(event: np.ndarray, hidden: np.ndarray, chosen: np.ndarray) -> Iterator[np.ndarray]:
-  """Rows of whole events, of those chosen, with at most MOST_PAIRS pairs (or one event) each."""
-  of_hidden = np.bincount(event, hidden, len(chosen))
-  pairs = np.where(chosen, of_hidden * (np.bincount(event, minlength=len(chosen)) - of_hidden), 0)
-  part = (np.cumsum(pairs) // MOST_PAIRS)[event]
-  rows = np.flatnonzero(chosen[event])
-  yield from np.split(rows, np.flatnonzero(np.diff(part[rows])) + 1)
+  """The chosen ones of P particles, (P,) bool, in parts of about MOST_PAIRS pairs."""
+  visible = np.bincount(event, ~hidden)
+  part = np.cumsum(np.where(chosen, visible[event], 0)) // MOST_PAIRS
+  for number in np.unique(part[chosen]):
+    yield chosen & (part == number)
 
 
-def _pairs(direction, pt, event, hidden, weight) -> _Pairs:
-  """Of particles in the order of their events."""
-  event = np.unique(event, return_inverse=True)[1]
+def _pairs(
+  direction: np.ndarray,
+  pt: np.ndarray,
+  event: np.ndarray,
+  hidden: np.ndarray,
+  weight: np.ndarray,
+  chosen: np.ndarray,
+) -> _Pairs:
+  """Of the chosen ones, (P,) bool, of P particles in the order of their events."""
+  mine, seen = np.flatnonzero(chosen), np.flatnonzero(~hidden)
   count = event.max(initial=-1) + 1
-  mine, seen = np.flatnonzero(hidden), np.flatnonzero(~hidden)
   visible = np.bincount(event[seen], minlength=count)
   start = np.cumsum(visible) - visible
   each = visible[event[mine]]
   row = np.repeat(np.arange(len(mine)), each)
   within = np.arange(len(row)) - np.repeat(np.cumsum(each) - each, each)
   other = seen[start[event[mine[row]]] + within]
-  apart = direction[mine[row]] - direction[other]
-  total = np.bincount(event[seen], pt[seen], count)
+  total = np.bincount(event[seen], pt[seen], count)[event[other]]
   return _Pairs(
     weight=np.asarray(weight[mine], np.float64),
     axis=_square(direction[mine]),
     row=row,
-    square=_square(apart),
-    share=pt[other] / total[event[other]],
+    square=_square(direction[mine[row]] - direction[other]),
+    share=np.divide(pt[other], total, out=np.zeros(len(other)), where=total > 0),
   )
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from jetfm.evals.metrics import Measurement, UndefinedMetric, bootstrap_error
-from jetfm.evals.metrics.directions import direction_guesses
+from jetfm.evals.metrics.directions import LEAST, direction_guesses
 from jetfm.evals.metrics.weighting import event_weights, weighted_mean
 from jetfm.evals.sections.jets import Section
 
@@ -19,13 +19,14 @@ class Located:
 
   Attributes:
     direction: (P, 2) (eta, phi) relative to the axis of the visible particles.
-    pt: (P,) GeV; hidden: (P,) bool.
+    pt: (P,) GeV; rank: (P,) in pT within the jet, from 0; hidden: (P,) bool.
     log_density: (M,) that the model gives to the true direction, of the hidden ones in their order.
     event: (P,) number of the jet; weight: (P,) of the jet.
   """
 
   direction: np.ndarray
   pt: np.ndarray
+  rank: np.ndarray
   hidden: np.ndarray
   log_density: np.ndarray
   event: np.ndarray
@@ -38,13 +39,19 @@ def directions_section(particles: Located, *, bootstrap: int = 0, seed: int = 0)
       direction_gain = <ln p(x) - ln q(x)>   in nats per hidden particle
 
   q are the visible particles of the jet, smeared by their pT; the baseline is a density around the
-  axis that knows nothing of the jet. Both are those of `direction_guesses`.
+  axis that knows nothing of the jet. Both are those of `direction_guesses`, and know the rank.
   """
   some = particles.hidden
   name = "direction_gain"
   try:
     axis, visible = direction_guesses(
-      particles.direction, particles.pt, particles.event, some, particles.weight, seed=seed
+      particles.direction,
+      particles.pt,
+      particles.event,
+      particles.rank,
+      some,
+      particles.weight,
+      seed=seed,
     )
     weight = event_weights(particles.weight[some], int(some.sum()))
   except UndefinedMetric as undefined:
@@ -56,7 +63,7 @@ def directions_section(particles: Located, *, bootstrap: int = 0, seed: int = 0)
     drawn = weight * jets[number]
     if not drawn.any():
       raise UndefinedMetric("no hidden particle")
-    return weighted_mean(log_density - visible, drawn)
+    return weighted_mean(np.maximum(log_density, LEAST) - visible, drawn)
 
   jets = np.ones(number.max() + 1)
   error = None
@@ -71,4 +78,4 @@ def directions_section(particles: Located, *, bootstrap: int = 0, seed: int = 0)
     baseline=gain(jets, axis),
     baseline_kind="directions in other jets",
   )
-  return Section({name: measurement}, {"hidden particles": int(some.sum())})
+  return Section({name: measurement}, {"located particles": int(some.sum())})
