@@ -14,21 +14,22 @@ import numpy as np
 from jetfm.inference.apply import apply_to_groups
 from jetfm.inference.few_events import few_events, prepared
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
-from jetfm.inference.hidden import GuessedMeasurements, LocatedParticles, Reconstruction
-from jetfm.inference.online import Online
-from jetfm.lorentz import inverse_lorentz, transform_vectors, wrap_angle
-from jetfm.models import (
-  ParticleCloud,
-  direction_of,
-  jet_condition,
-  physical_momenta,
-  standardise_kinematics,
+from jetfm.inference.hidden import (
+  GuessedMeasurements,
+  LocatedParticles,
+  Read,
+  Reconstruction,
+  read_guesses,
+  read_location,
+  read_reconstruction,
 )
+from jetfm.inference.online import Online
+from jetfm.lorentz import inverse_lorentz, transform_vectors
+from jetfm.models import ParticleCloud, jet_condition, physical_momenta
 from jetfm.models.foundation import named_key
 from jetfm.nn import masked_mean
 from jetfm.schema import Schema
 from jetfm.tasks import PLAIN, TASKS, Predicted, Task, Views
-from jetfm.tasks.hiding import hidden_measurements
 from jetfm.tasks.masking import event_noise
 from jetfm.train.restore import TrainedModel
 from jetfm.typing import Array, Batch
@@ -253,22 +254,8 @@ class Predictor:
     Raises: ValueError for a checkpoint without a task of the kind 'masked_particles'.
     """
     chosen = self._task("masked_particles", task)
-
-    def read(
-      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
-    ) -> dict[str, jax.Array]:
-      rank = views[chosen.view].hidden_rank
-      assert rank is not None, "the view hides particles"
-      hidden = jnp.asarray(batch.mask) & (rank >= 0)
-      true = standardise_kinematics(transform_vectors(outputs.frame, batch.p4))
-      return {
-        "hidden": hidden,
-        "true": jnp.where(batch.mask[..., None], true, 0),
-        "predicted": jnp.where(hidden[..., None], outputs.output, 0),
-        "frame": outputs.frame,
-      }
-
-    return Reconstruction(**self._of_particles(self._step_of(chosen, read), batches, seed))
+    step = self._step_of(chosen, read_reconstruction(chosen.view))
+    return Reconstruction(**self._of_particles(step, batches, seed))
 
   def locate(self, batches: Batches, seed: int = 0, *, task: str | None = None) -> LocatedParticles:
     """Hides particles as the pretraining does, and says where it expects them.
@@ -278,24 +265,8 @@ class Predictor:
     Raises: ValueError for a checkpoint without a task of the kind 'masked_directions'.
     """
     chosen = self._task("masked_directions", task)
-
-    def read(
-      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
-    ) -> dict[str, jax.Array]:
-      rank = views[chosen.view].hidden_rank
-      assert rank is not None, "the view hides particles"
-      hidden = jnp.asarray(batch.mask) & (rank >= 0)
-      p4 = transform_vectors(outputs.frame, jnp.where(batch.mask[..., None], batch.p4, 0))
-      direction, axis = direction_of(p4), outputs.output.axis
-      eta, phi = jnp.moveaxis(direction - axis[:, None], -1, 0)
-      relative = jnp.stack([eta, wrap_angle(phi)], axis=-1)
-      return {
-        "hidden": hidden,
-        "direction": jnp.where(batch.mask[..., None], relative, 0),
-        "log_density": jnp.where(hidden, -outputs.output.nll(direction), 0),
-      }
-
-    return LocatedParticles(**self._of_particles(self._step_of(chosen, read), batches, seed))
+    step = self._step_of(chosen, read_location(chosen.view))
+    return LocatedParticles(**self._of_particles(step, batches, seed))
 
   def guess_measurements(
     self, batches: Batches, seed: int = 0, *, task: str | None = None
@@ -306,24 +277,8 @@ class Predictor:
     Raises: ValueError for a checkpoint without a task of the kind 'masked_features'.
     """
     chosen = self._task("masked_features", task)
-
-    def read(
-      outputs: Predicted, views: Views, batch: Batch, key: jax.Array
-    ) -> dict[str, jax.Array]:
-      hidden = hidden_measurements(views[chosen.view], batch, self.schema)
-      values = jnp.where(hidden, self.schema.values(batch.p4, batch.features, batch.mask), 0)
-      found = outputs.output
-      numbers = (found.raw, values, found.mean, found.std)
-      guessed, true = chosen.likelihood.guesses(*numbers)
-      keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(batch.event_id))
-      sampled = jax.vmap(chosen.likelihood.draws, (0, 0, None, None))(
-        keys, found.raw, found.mean, found.std
-      )
-      made = {"true": true, "guessed": guessed, "sampled": sampled}
-      made["nll"] = chosen.likelihood.nll(*numbers)
-      return {"hidden": hidden} | {name: jnp.where(hidden, x, 0) for name, x in made.items()}
-
-    return GuessedMeasurements(**self._of_particles(self._step_of(chosen, read), batches, seed))
+    step = self._step_of(chosen, read_guesses(chosen, self.schema))
+    return GuessedMeasurements(**self._of_particles(step, batches, seed))
 
   def _of_particles(self, step: Step, batches: Batches, seed: int) -> dict[str, np.ndarray]:
     """Arrays (B, N, ...), where N is the padded length of the longest batch."""
@@ -386,9 +341,7 @@ class Predictor:
     model = self.trained.model
     return model.head(task.name, variables, encoded, views, deterministic=True, key=key)
 
-  def _step_of(
-    self, task: Task, read: Callable[[Predicted, Views, Batch, jax.Array], dict[str, jax.Array]]
-  ) -> Step:
+  def _step_of(self, task: Task, read: Read) -> Step:
     """A step that encodes the views of a task and reads its head's outputs; a key for draws."""
 
     def look(batch: Batch, key: jax.Array) -> Views:

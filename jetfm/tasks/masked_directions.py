@@ -16,7 +16,7 @@ from jetfm.objectives import weighted_mean, weighted_sum
 from jetfm.schema import Schema
 from jetfm.tasks.base import Statistics, Views
 from jetfm.tasks.heads import OneView, Predicted
-from jetfm.tasks.masking import check_masking, hidden_view, hide_some
+from jetfm.tasks.masking import check_masking, hidden_particles, hidden_view, hide_some
 from jetfm.typing import Array, Batch
 
 
@@ -57,9 +57,7 @@ class MaskedDirections:
     return {self.view: hide_some(key, batch, self.ratio, self.masking)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
-    rank = views[self.view].hidden_rank
-    assert rank is not None, "the view hides particles"
-    hidden = batch.mask & (rank >= 0)
+    hidden = hidden_particles(views[self.view], batch)
     p4 = transform_vectors(outputs.frame, jnp.where(batch.mask[..., None], batch.p4, 0))
     nll = outputs.output.nll(direction_of(p4))
     count = hidden.sum(axis=-1).astype(nll.dtype)

@@ -26,7 +26,7 @@ from jetfm.objectives import (
 from jetfm.schema import Schema
 from jetfm.tasks.base import Statistics, Views
 from jetfm.tasks.heads import OneView, Predicted
-from jetfm.tasks.masking import check_masking, hidden_view, hide_some
+from jetfm.tasks.masking import check_masking, hidden_particles, hidden_view, hide_some
 from jetfm.typing import Array, Batch
 
 LOSSES = {"conservation": conservation_loss, "mse_cosine": mse_cosine_loss}
@@ -87,9 +87,7 @@ class MaskedParticles:
     return {self.view: hide_some(key, batch, self.ratio, self.masking)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
-    rank = views[self.view].hidden_rank
-    assert rank is not None, "the view hides particles"
-    hidden = batch.mask & (rank >= 0)
+    hidden = hidden_particles(views[self.view], batch)
     p4 = jnp.where(batch.mask[..., None], batch.p4, 0)
     p4 = transform_vectors(outputs.frame, p4)
     true = standardise_kinematics(p4)

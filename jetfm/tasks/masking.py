@@ -105,6 +105,12 @@ def hide(batch: Batch, hidden: Array) -> Batch:
   )
 
 
+def hidden_particles(view: Batch, batch: Batch) -> jax.Array:
+  """Which particles of the batch `hide` took out of the view, (B, N) bool."""
+  assert view.hidden_rank is not None, "the view hides particles"
+  return jnp.asarray(batch.mask) & (view.hidden_rank >= 0)
+
+
 def hidden_view(ratio: float, masking: str) -> str:
   """Name of the view of `hide_some`: tasks with equal options share it."""
   return f"masked_{masking}_{ratio:g}"
