@@ -1,10 +1,13 @@
 """Guesses of directions from the axis and from visible particles: densities, and what they know."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jetfm.evals import metrics
 from jetfm.evals.metrics import directions
+from jetfm.evals.sections import Located, directions_section
 
 EVENTS, LENGTH = 120, 14
 
@@ -111,3 +114,27 @@ def test_less_than_two_events_have_no_guess(events):
   arrays = (x[: events * LENGTH] for x in made())
   with pytest.raises(metrics.UndefinedMetric, match="no hidden particle"):
     metrics.direction_guesses(*arrays)
+
+
+def test_a_density_that_knows_the_jet_gains_over_its_visible_particles():
+  """Two prongs at the ends of a jet: the axis is nobody's direction, and the prongs everybody's."""
+  rng = np.random.default_rng(0)
+  event, prong = np.divmod(np.arange(4000), 2)[0] // 10, np.arange(4000) % 2
+  angle, spread = rng.uniform(0, np.pi, 200)[event] + np.pi * prong, 0.05
+  centre = 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+  direction = centre + rng.normal(0, spread, (4000, 2))
+  some = rng.random(4000) < 0.3
+  square = ((direction - centre)[some] ** 2).sum(axis=1)
+  true = np.log(0.5 / (2 * np.pi * spread**2)) - square / (2 * spread**2)
+  rank, weight = np.tile(np.arange(20), 200), rng.uniform(0.5, 2, 200)[event]
+  particles = Located(direction, np.ones(4000), rank, some, true, event, weight)
+  section = directions_section(particles, bootstrap=10)
+  gain = section.metrics["direction_gain"]
+  assert 0 < gain.value < 0.6 and gain.baseline < -0.5 and 0 < gain.error < 0.1
+  worse = directions_section(dataclasses.replace(particles, log_density=true - 1)).metrics
+  assert worse["direction_gain"].value == pytest.approx(gain.value - 1)
+  of_one, hidden_of_one = slice(20), slice(some[:20].sum())
+  fields = {f.name: getattr(particles, f.name) for f in dataclasses.fields(particles)}
+  one = {k: v[hidden_of_one if k == "log_density" else of_one] for k, v in fields.items()}
+  alone = directions_section(Located(**one)).metrics["direction_gain"]
+  assert "a half of the events" in alone.reason

@@ -12,10 +12,8 @@ from jetfm.evals.report_words import FIGURES
 from jetfm.evals.sections import (
   Guesses,
   Jets,
-  Located,
   Reconstructed,
   classification_section,
-  directions_section,
   embedding_section,
   features_section,
   generation_section,
@@ -243,30 +241,6 @@ def test_what_the_rank_tells_is_not_learned():
   known[:, [0, 3]] = true[:, [0, 3]]
   knows_jet = dataclasses.replace(particles, predicted=known[some])
   assert pretraining_section(knows_jet, mean_square).metrics["gain_over_rank"].value > 0.5
-
-
-def test_a_density_that_knows_the_jet_gains_over_its_visible_particles():
-  """Two prongs at the ends of a jet: the axis is nobody's direction, and the prongs everybody's."""
-  rng = np.random.default_rng(0)
-  event, prong = np.divmod(np.arange(4000), 2)[0] // 10, np.arange(4000) % 2
-  angle, spread = rng.uniform(0, np.pi, 200)[event] + np.pi * prong, 0.05
-  centre = 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-  direction = centre + rng.normal(0, spread, (4000, 2))
-  some = rng.random(4000) < 0.3
-  square = ((direction - centre)[some] ** 2).sum(axis=1)
-  true = np.log(0.5 / (2 * np.pi * spread**2)) - square / (2 * spread**2)
-  rank, weight = np.tile(np.arange(20), 200), rng.uniform(0.5, 2, 200)[event]
-  particles = Located(direction, np.ones(4000), rank, some, true, event, weight)
-  section = directions_section(particles, bootstrap=10)
-  gain = section.metrics["direction_gain"]
-  assert 0 < gain.value < 0.6 and gain.baseline < -0.5 and 0 < gain.error < 0.1
-  worse = directions_section(dataclasses.replace(particles, log_density=true - 1)).metrics
-  assert worse["direction_gain"].value == pytest.approx(gain.value - 1)
-  of_one, hidden_of_one = slice(20), slice(some[:20].sum())
-  fields = {f.name: getattr(particles, f.name) for f in dataclasses.fields(particles)}
-  one = {k: v[hidden_of_one if k == "log_density" else of_one] for k, v in fields.items()}
-  alone = directions_section(Located(**one)).metrics["direction_gain"]
-  assert "a half of the events" in alone.reason
 
 
 def test_one_jet_has_no_mean_at_a_rank():
