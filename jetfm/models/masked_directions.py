@@ -40,7 +40,6 @@ class Directions:
 
   axis: jax.Array
   """(B, 2) x_0, in the jet frame 0."""
-
   centres: jax.Array
   """(B, N, 2) directions x_j of visible particles."""
   log_share: jax.Array

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from jetfm.lorentz import transform_vectors
 from jetfm.models import MaskedDirectionHead, direction_of
 from jetfm.objectives import weighted_mean, weighted_sum
-from jetfm.schema import Schema
 from jetfm.tasks.base import Statistics, Views
 from jetfm.tasks.heads import OneView, Predicted
-from jetfm.tasks.masking import check_masking, hidden_particles, hidden_view, hide_some
+from jetfm.tasks.hidden_view import OnHiddenView
+from jetfm.tasks.masking import hidden_particles
 from jetfm.typing import Array, Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedDirections:
+class MaskedDirections(OnHiddenView):
   """Maximises the density of the true direction of every hidden particle.
 
   `MaskedParticles` predicts one value of (eta, phi), which is best at the jet's axis whatever the
@@ -36,25 +36,12 @@ class MaskedDirections:
   Metrics: `nll`, the mean negative log density in nats, per unit of eta and of phi in radians.
   """
 
-  schema: Schema
   name: str = "masked_directions"
-  ratio: float = 0.3
-  masking: str = "random"
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-  def __post_init__(self):
-    check_masking(self.ratio, self.masking)
-
-  @property
-  def view(self) -> str:
-    return hidden_view(self.ratio, self.masking)
 
   @property
   def head(self) -> nn.Module:
     return OneView(MaskedDirectionHead(**self.head_options), self.view)
-
-  def views(self, key: jax.Array, batch: Batch, train: bool) -> Views:
-    return {self.view: hide_some(key, batch, self.ratio, self.masking)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
     hidden = hidden_particles(views[self.view], batch)

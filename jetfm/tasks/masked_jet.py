@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jetfm.lorentz import constituent_mass
 from jetfm.models import RegressionHead
 from jetfm.objectives import regression_error, weighted_mean, weighted_sum
-from jetfm.schema import Feature, Schema, Transform
+from jetfm.schema import Feature, Transform
 from jetfm.tasks.base import Statistics, Views
 from jetfm.tasks.heads import OneView, Predicted
-from jetfm.tasks.masking import check_masking, hidden_view, hide_some
+from jetfm.tasks.hidden_view import OnHiddenView
 from jetfm.typing import Array, Batch
 
 MASS = Feature(
@@ -26,7 +26,7 @@ MASS = Feature(
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedJet:
+class MaskedJet(OnHiddenView):
   """Regresses the invariant mass of all particles of a jet, while some of them are hidden.
 
   Reconstructing hidden particles trains the tokens, each by its neighbours; what a jet as a whole
@@ -43,26 +43,13 @@ class MaskedJet:
   explained, of the mass on the scale of `MASS`.
   """
 
-  schema: Schema
   name: str = "masked_jet"
-  ratio: float = 0.3
-  masking: str = "random"
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-  def __post_init__(self):
-    check_masking(self.ratio, self.masking)
-
-  @property
-  def view(self) -> str:
-    return hidden_view(self.ratio, self.masking)
 
   @property
   def head(self) -> nn.Module:
     options = {"layers": 0, "widths": (), **self.head_options}
     return OneView(RegressionHead((MASS,), **options), self.view)
-
-  def views(self, key: jax.Array, batch: Batch, train: bool) -> Views:
-    return {self.view: hide_some(key, batch, self.ratio, self.masking)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
     p4 = jnp.where(batch.mask[..., None], batch.p4, 0)

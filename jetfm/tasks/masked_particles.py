@@ -23,17 +23,17 @@ from jetfm.objectives import (
   residual_sums,
   weighted_sum,
 )
-from jetfm.schema import Schema
 from jetfm.tasks.base import Statistics, Views
 from jetfm.tasks.heads import OneView, Predicted
-from jetfm.tasks.masking import check_masking, hidden_particles, hidden_view, hide_some
+from jetfm.tasks.hidden_view import OnHiddenView
+from jetfm.tasks.masking import hidden_particles
 from jetfm.typing import Array, Batch
 
 LOSSES = {"conservation": conservation_loss, "mse_cosine": mse_cosine_loss}
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedParticles:
+class MaskedParticles(OnHiddenView):
   """Reconstructs every hidden particle: the pretraining that needs no labels.
 
   A hidden particle is told to the encoder by its pT rank only. Its target is (pT, eta, phi, E) in
@@ -55,10 +55,7 @@ class MaskedParticles:
   predicting the batch's mean, 1 for the truth.
   """
 
-  schema: Schema
   name: str = "masked_particles"
-  ratio: float = 0.3
-  masking: str = "random"
   objective: str = "conservation"
   coefficients: Mapping[str, float] = dataclasses.field(default_factory=dict)
   mass_term: float = 0.0
@@ -66,7 +63,7 @@ class MaskedParticles:
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    check_masking(self.ratio, self.masking)
+    super().__post_init__()
     if self.objective not in LOSSES:
       raise ValueError(f"objective is '{self.objective}', expected one of {list(LOSSES)}")
     _ = self._coefficients  # refuses impossible ones
@@ -76,15 +73,8 @@ class MaskedParticles:
     return Conservation(**self.coefficients)
 
   @property
-  def view(self) -> str:
-    return hidden_view(self.ratio, self.masking)
-
-  @property
   def head(self) -> nn.Module:
     return OneView(MaskedParticleHead(**self.head_options), self.view)
-
-  def views(self, key: jax.Array, batch: Batch, train: bool) -> Views:
-    return {self.view: hide_some(key, batch, self.ratio, self.masking)}
 
   def statistics(self, outputs: Predicted, views: Views, batch: Batch) -> Statistics:
     hidden = hidden_particles(views[self.view], batch)
