@@ -47,13 +47,22 @@ stage.NAME    tasks: weight and options of each (jetfm/tasks); weight 0 takes it
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("base", "tiny", "part", "tiny_part")
+SIZES = ("base", "short", "cpu", "tiny")
+VARIANTS = (*SIZES, "part", *(f"{size}_part" for size in SIZES[1:]))
+STEPS = {
+  "pretrain": {"base": 200_000, "short": 5_000, "cpu": 4_000, "tiny": 800},
+  "classify": {"base": 50_000, "short": 3_000, "cpu": 4_000, "tiny": 600},
+  "regress": {"base": 50_000, "short": 3_000, "cpu": 2_500, "tiny": 500},
+  "generate": {"base": 50_000, "short": 3_000, "cpu": 2_500, "tiny": 500},
+  "super_resolve": {"base": 50_000, "short": 3_000, "cpu": 2_500, "tiny": 400},
+}
 
 
 def get_config(variant="base"):
   if variant not in VARIANTS:
     raise ValueError(f"no variant '{variant}'; there are {', '.join(VARIANTS)}")
-  tiny, equivariant = variant.startswith("tiny"), not variant.endswith("part")
+  size = "base" if variant == "part" else variant.removesuffix("_part")
+  small, equivariant = size in ("cpu", "tiny"), not variant.endswith("part")
   config = ConfigDict()
   config.workdir = ""
   config.seed = 0
@@ -63,64 +72,66 @@ def get_config(variant="base"):
     {
       "directory": "",
       "inputs": "kin",
-      "lengths": (32, 64, 128) if tiny else (32, 48, 64, 96, 128),
-      "batch_size": 64 if tiny else 512,
-      "eval_batch_size": 64 if tiny else 512,
+      # A compiled step for every length: on a GPU it takes minutes, and kernels skip padding.
+      "lengths": {"tiny": (32, 64, 128), "short": (64, 128)}.get(size, (32, 48, 64, 96, 128)),
+      "batch_size": {"tiny": 64, "cpu": 128}.get(size, 512),
+      "eval_batch_size": {"tiny": 64, "cpu": 128}.get(size, 512),
       "train_events": 0,
-      "eval_events": 2_000 if tiny else 100_000,
+      "eval_events": {"base": 100_000, "short": 10_000, "cpu": 5_000, "tiny": 2_000}[size],
       "lanes": 4,
-      "workers": 0 if tiny else 2,
+      "workers": 0 if small else 2,
     }
   )
   config.encoder = ConfigDict(
     {
       "kind": "lorentz_part" if equivariant else "part",
-      "width": 32 if tiny else 128,
-      "depth": 2 if tiny else 8,
-      "heads": 4 if tiny else 8,
-      "embed_widths": (32,) if tiny else (128, 512),
-      "pair_widths": (16, 16) if tiny else (64, 64, 64),
+      "width": 32 if small else 128,
+      "depth": 2 if small else 8,
+      "heads": 4 if small else 8,
+      "embed_widths": (32,) if small else (128, 512),
+      "pair_widths": (16, 16) if small else (64, 64, 64),
       "pair_activation": "gelu",
       "pair_norm": True,
       "frame": "jet",
       "pair": "part",
       **({"scalars": "schema", "mv_out": "equivariant"} if equivariant else {}),
-      "dropout": 0.0 if tiny else 0.1,
-      "dtype": "float32",
+      "dropout": 0.0 if small else 0.1,
+      "dtype": "bfloat16" if size == "short" else "float32",
       "remat": False,
     }
   )
-  pooled = {"heads": 4, "layers": 1} if tiny else {"heads": 8, "layers": 2}
+  pooled = {"heads": 4, "layers": 1} if small else {"heads": 8, "layers": 2}
   cloud = {**pooled, "dropout": 0.0}
-  particles = 64 if tiny else 128
+  particles = 64 if size == "tiny" else 128
   pretrain = ("rotate_phi", "flip_eta")
   stage = config.stage = ConfigDict()
   stage.pretrain = _stage(
-    tiny,
+    size,
+    "pretrain",
     {
       "masked_particles": {"ratio": 0.3, "masking": "biased", "objective": "conservation"},
       "masked_jet": {"ratio": 0.3, "masking": "biased"},
       "masked_directions": {"ratio": 0.3, "masking": "biased"},
     },
-    steps=800 if tiny else 200_000,
     augment=pretrain,
   )
   stage.classify = _stage(
-    tiny,
+    size,
+    "classify",
     {"classification": {"smoothing": 0.0, "head_options": {**pooled, "dropout": 0.1}}},
-    steps=600 if tiny else 50_000,
     strategy="differential",
     monitor="classification/accuracy",
     monitor_mode="max",
   )
   stage.regress = _stage(
-    tiny,
+    size,
+    "regress",
     {"regression": {"targets": ("mass", "gen_mass"), "error": "huber", "head_options": pooled}},
-    steps=500 if tiny else 50_000,
     strategy="partial",
   )
   stage.generate = _stage(
-    tiny,
+    size,
+    "generate",
     {
       "generation": {
         "particles": particles,
@@ -129,15 +140,15 @@ def get_config(variant="base"):
         "distance": "chamfer",
         "jet_term": 0.1,
         "beta": 1.0,
-        "warm_up_steps": 50 if tiny else 5_000,
-        "head_options": {**cloud, "width": 32 if tiny else 128},
+        "warm_up_steps": STEPS["generate"][size] // 10,
+        "head_options": {**cloud, "width": 32 if small else 128},
       }
     },
-    steps=500 if tiny else 50_000,
     strategy="frozen",
   )
   stage.super_resolve = _stage(
-    tiny,
+    size,
+    "super_resolve",
     {
       "super_resolution": {
         "given": 30,
@@ -146,32 +157,32 @@ def get_config(variant="base"):
         "head_options": cloud,
       }
     },
-    steps=400 if tiny else 50_000,
     strategy="full",
-    rate=1e-3 if tiny else 3e-4,
+    rate=1e-3 if small else 3e-4,
   )
   return config
 
 
 def _stage(
-  tiny,
+  size,
+  name,
   tasks,
-  steps,
   strategy="full",
   augment=(),
   rate=1e-3,
   monitor="loss",
   monitor_mode="min",
 ):
-  pretrain = "masked_particles" in tasks
+  steps, small = STEPS[name][size], size in ("cpu", "tiny")
+  every = {"base": 2_000, "short": 500, "cpu": 500, "tiny": 200}[size]
   return ConfigDict(
     {
       "tasks": {name: {"weight": 1.0, **options} for name, options in tasks.items()},
       "strategy": strategy,
-      "last_blocks": 1 if tiny else 2,
+      "last_blocks": 1 if small else 2,
       "rate_decay": 0.75,
       "balance": "fixed",
-      "init_from": "" if pretrain else "pretrain",
+      "init_from": "" if name == "pretrain" else "pretrain",
       "rename": (("(encoder/.*)", r"\1"), ("heads/.*", "")),
       "fresh": ("heads/.*",),
       "differing": (),
@@ -179,9 +190,9 @@ def _stage(
       "steps": steps,
       "accumulate": 1,
       "remat": False,
-      "log_every": 10 if tiny else 100,
-      "eval_every": 200 if tiny else 2_000,
-      "save_every": 200 if tiny else 2_000,
+      "log_every": 10 if small else 100,
+      "eval_every": every,
+      "save_every": every,
       "patience": 0,
       "monitor": monitor,
       "monitor_mode": monitor_mode,

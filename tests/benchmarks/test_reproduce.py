@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from benchmarks import clear_cells, reproduce
+from benchmarks import cells, clear_cells, clear_table, jet_cells, jet_table, reproduce
+from benchmarks.cells import Bench, Cell, Failed, OutOfTime, work
 from jetfm.evals.published import CLEAR_STRATEGIES
 from launch import cli
 
@@ -13,7 +14,11 @@ FOREVER = float("inf")
 
 
 def bench(out, end=FOREVER):
-  return clear_cells.Bench(out, out / "data", "tiny", (), end)
+  return Bench(out, out / "data", "configs/clear.py:tiny", (), end)
+
+
+def work_clear(bench, wanted, make, processes=1):
+  return work(bench, wanted, clear_cells.needs, make, processes)
 
 
 def values(accuracy):
@@ -27,13 +32,13 @@ def test_cells_are_made_once_and_the_rest_waits_for_the_next_command(tmp_path, c
 
   def make(bench, cell):
     if len(made) == 5:
-      raise clear_cells.OutOfTime
+      raise OutOfTime
     made.append(cell)
     return values(0.5)
 
-  first = clear_cells.work(bench(tmp_path), clear_cells.cells(1), make)
+  first = work_clear(bench(tmp_path), clear_cells.cells(1), make)
   assert list(first) == made and "budget is spent" in capsys.readouterr().err
-  second = clear_cells.work(
+  second = work_clear(
     bench(tmp_path), clear_cells.cells(1), lambda bench, cell: made.append(cell) or values(0.4)
   )
   assert made == clear_cells.cells(1) == list(second)
@@ -56,25 +61,25 @@ def test_a_cell_begins_when_those_that_it_starts_from_are_there(tmp_path, proces
   wanted, ended = clear_cells.cells(2), set()
 
   def make(bench, cell):
-    assert set(cell.needs) <= ended
+    assert set(clear_cells.needs(cell)) <= ended
     time.sleep(0.01)
     bench.charge(2.0)
     ended.add(cell)
     return {} if cell.row in clear_cells.PREPARATIONS else values(0.5)
 
-  done = clear_cells.work(bench(tmp_path), wanted, make, processes)
+  done = work_clear(bench(tmp_path), wanted, make, processes)
   assert list(done) == wanted and {v["cpu_seconds"] for v in done.values()} == {2.0}
-  rows = {row["name"]: row for row in reproduce.show(done)}
+  rows = {row["name"]: row for row in clear_table.show(done)}
   assert rows["clear_minutes_of_two_cores"]["value"] == pytest.approx(2 * 32 / 120, abs=0.01)
 
 
 def test_what_starts_from_a_failure_is_not_begun(tmp_path):
   def make(bench, cell):
     if cell.row == "pretrain":
-      raise clear_cells.Failed("status 70")
+      raise Failed("status 70")
     return values(0.5)
 
-  done = clear_cells.work(bench(tmp_path), clear_cells.cells(1), make, 2)
+  done = work_clear(bench(tmp_path), clear_cells.cells(1), make, 2)
   assert {cell.row for cell in done} == {"pretrain_views", "labels"}
 
 
@@ -83,27 +88,27 @@ def test_time_of_an_attempt_without_result_counts_too(tmp_path):
     bench.charge(2.0)
     if not ended:
       ended.append(cell)
-      raise clear_cells.OutOfTime
+      raise OutOfTime
     return values(0.5)
 
-  ended, cell = [], clear_cells.Cell("labels", 0, 1.0, "scratch")
-  assert clear_cells.work(bench(tmp_path), [cell], make) == {}
-  assert clear_cells.work(bench(tmp_path), [cell], make)[cell]["cpu_seconds"] == 4.0
+  ended, cell = [], Cell("labels", 0, 1.0, "scratch")
+  assert work_clear(bench(tmp_path), [cell], make) == {}
+  assert work_clear(bench(tmp_path), [cell], make)[cell]["cpu_seconds"] == 4.0
 
 
 def test_nothing_is_begun_without_time(tmp_path):
   late = bench(tmp_path, time.monotonic() - 1)
-  assert clear_cells.work(late, clear_cells.cells(1), lambda *_: values(0.5)) == {}
+  assert work_clear(late, clear_cells.cells(1), lambda *_: values(0.5)) == {}
 
 
 def test_a_cell_that_fails_does_not_end_the_others(tmp_path, capsys):
   def make(bench, cell):
     if cell.row == "probe_2":
-      raise clear_cells.Failed("status 70")
+      raise Failed("status 70")
     return values(0.5)
 
-  done = clear_cells.work(bench(tmp_path), clear_cells.cells(1), make)
-  assert set(clear_cells.cells(1)) - set(done) == {clear_cells.Cell("probe_2", 0)}
+  done = work_clear(bench(tmp_path), clear_cells.cells(1), make)
+  assert set(clear_cells.cells(1)) - set(done) == {Cell("probe_2", 0)}
   assert "probe_2-0: status 70" in capsys.readouterr().err
 
 
@@ -112,27 +117,27 @@ def test_rows_are_means_over_seeds_and_compare_strategies():
   done = {
     cell: values(accuracy.get(cell.row, 0.4) + 0.1 * cell.seed) for cell in clear_cells.cells(2)
   }
-  rows = {row["name"]: row for row in reproduce.show(done)}
+  rows = {row["name"]: row for row in clear_table.show(done)}
   assert rows["clear_differential"]["value"] == pytest.approx(55)
   assert rows["clear_differential"]["detail"]["published"] == CLEAR_STRATEGIES["differential"]
   assert rows["clear_differential_over_best_frozen"]["holds"] is True
   assert rows["clear_class_attention_over_probe_1"]["holds"] is False
   assert rows["clear_pretraining_gain_1_percent"]["holds"] is False
   json.dumps(list(rows.values()), allow_nan=False)
-  assert reproduce.show({}) == []
+  assert clear_table.show({}) == []
 
 
 def test_a_command_that_fails_or_takes_too_long(tmp_path):
-  with pytest.raises(clear_cells.Failed, match="no option"):
+  with pytest.raises(Failed, match="no option"):
     bench(tmp_path).launch("launch.train", "--nonsense=1")
-  with pytest.raises(clear_cells.OutOfTime):
+  with pytest.raises(OutOfTime):
     bench(tmp_path, time.monotonic() + 0.2).launch("launch.train", "--help")
 
 
 def test_a_folder_belongs_to_one_setting(tmp_path, capsys):
   reproduce.claim(tmp_path, {"events": 1})
   reproduce.claim(tmp_path, {"events": 1})
-  with pytest.raises(clear_cells.Failed, match="another --out"):
+  with pytest.raises(Failed, match="another --out"):
     reproduce.claim(tmp_path, {"events": 2})
 
 
@@ -147,3 +152,57 @@ def test_every_stage_of_the_table_is_one_of_the_config():
   config = cli.load_file(f"{clear_cells.CONFIG}:tiny")
   assert {"pretrain", *clear_cells.STAGES} <= set(config.stage)
   assert set(CLEAR_STRATEGIES) == {"knn", *clear_cells.STAGES}
+
+
+@pytest.mark.parametrize("table", reproduce.TABLES)
+def test_cells_come_after_those_that_they_start_from(table):
+  found = reproduce.TABLES[table]
+  for rows in (found.rows, *([row] for row in found.rows)):
+    wanted = found.cells(2, rows)
+    assert len(set(wanted)) == len(wanted) and {cell.row for cell in wanted} >= set(rows)
+    for i, cell in enumerate(wanted):
+      assert set(found.needs(cell)) <= set(wanted[:i])
+
+
+def test_stages_of_the_table_of_jets_are_those_of_the_config():
+  for variant in reproduce.TABLES["jets"].variants:
+    config = cli.load_file(f"configs/lorentz_part.py:{variant}")
+    assert set(config.stage) == {"pretrain", *jet_cells.STAGES}
+    part = cli.load_file(f"configs/lorentz_part.py:{jet_cells.part_variant(variant)}")
+    assert (config.encoder.kind, part.encoder.kind) == ("lorentz_part", "part")
+    assert config.stage == part.stage and config.data == part.data
+
+
+def test_published_numbers_hold_on_the_better_side_only():
+  published = {
+    metric: jet_table.strictest(metric) for names in jet_table.ASKED.values() for metric in names
+  }
+  assert published["chamfer_seed"] == 0.197 and published["accuracy"] == 0.4905
+
+  def done(factor):
+    columns = dict.fromkeys(jet_table.COLUMNS, 0.5) | {m: factor * x for m, x in published.items()}
+    return {Cell(row, seed): columns for row in jet_table.ASKED for seed in range(2)}
+
+  for factor in (0.5, 2.0):
+    rows = {row["name"]: row for row in jet_table.show(done(factor))}
+    for metric in published:
+      higher = metric in (*jet_table.ASKED["classify"], "seed_mass_r2")
+      assert rows[f"jets_{metric}"]["holds"] is (higher == (factor > 1)), metric
+  json.dumps(list(rows.values()), allow_nan=False)
+  assert jet_table.show({}) == []
+
+
+def test_rows_of_jets_compare_ways_of_training():
+  scratch, peer = Cell("labels", 0, 1.0, "scratch"), Cell("weaver", 0)
+  accuracy = {Cell("classify", 0): 0.6, scratch: 0.5, peer: 0.7}
+  done = {cell: dict.fromkeys(jet_table.COLUMNS, value) for cell, value in accuracy.items()}
+  rows = {row["name"]: row for row in jet_table.show(done)}
+  assert rows["jets_pretraining_gain_100_percent"]["value"] == pytest.approx(10)
+  assert rows["jets_over_weaver"]["value"] == pytest.approx(-10)
+  assert rows["jets_over_weaver"]["holds"] is False
+
+
+def test_few_labels_are_not_learned_for_longer_than_many(tmp_path):
+  few = bench(tmp_path).few_labels("differential", 256)
+  assert few["stage__differential__steps"] == cells.MOST_EPOCHS
+  assert bench(tmp_path).few_labels("differential", 10**9) == {}

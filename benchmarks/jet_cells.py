@@ -1,0 +1,108 @@
+"""Cells of the table of jets: what each trains, and what it is asked.
+
+Stages of configs/lorentz_part.py are rows, and so are the same encoder without equivariant layers
+(`part`), training on fractions of the labels, and weaver-core's ParT of the same size on the same
+jets (`weaver`). All see the four published features and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.cells import STARTS, Bench, Cell, Numbers
+from benchmarks.weaver_cell import weaver_cell
+from jetfm.data import Manifest
+from jetfm.evals.report import results_from_json
+
+INPUTS = "kin4"
+STAGES = ("classify", "regress", "generate", "super_resolve")
+PREPARATIONS = ("pretrain", "part_pretrain")
+ROWS = ("pretrain", *STAGES, "labels", "part", "weaver")
+FRACTIONS = (0.01, 0.1, 1.0)
+"""Of the labels. With all of them, training from scratch stands beside the row `classify`."""
+TARGETS = ("seed_mass", "mass", "gen_mass")
+ALWAYS = {
+  "data__inputs": INPUTS,
+  "stage__regress__tasks__regression__targets": TARGETS,
+}
+SCRATCH = {"stage__classify__strategy": "full", "stage__classify__init_from": ""}
+SEED_OF_ANSWERS = 0
+"""Of what an evaluation draws: every cell is asked the same."""
+
+
+def needs(cell: Cell) -> tuple[Cell, ...]:
+  """The cells whose training this one starts from."""
+  if cell.row in (*PREPARATIONS, "weaver") or cell.start == "scratch":
+    return ()
+  return (Cell("part_pretrain" if cell.row == "part" else "pretrain", cell.seed),)
+
+
+def cells(seeds: int, rows: Sequence[str] = ROWS) -> list[Cell]:
+  """In the order of work: a whole table of one seed before the next."""
+  out: list[Cell] = []
+  for seed in range(seeds):
+    wanted = [Cell(row, seed) for row in ROWS if row in rows and row != "labels"]
+    if "labels" in rows:
+      wanted += [Cell("labels", seed, f, start) for f in FRACTIONS for start in STARTS]
+      wanted.remove(Cell("labels", seed))  # the row `classify`
+      wanted += [] if "classify" in rows else [Cell("classify", seed)]
+    needed = {before for cell in wanted for before in needs(cell)} - set(wanted)
+    out += sorted(needed, key=lambda cell: PREPARATIONS.index(cell.row))
+    out += wanted
+  return out
+
+
+def run_cell(bench: Bench, cell: Cell) -> Numbers:
+  """Trains what the cell needs, and asks it about the test split.
+
+  Raises: OutOfTime, Failed.
+  """
+  workdir = bench.out / f"seed{cell.seed}"
+  if cell.row == "weaver":
+    return weaver_cell(bench, cell.seed, INPUTS)
+  if cell.row in ("part", "part_pretrain"):
+    config, _, variant = bench.config.partition(":")
+    bench = dataclasses.replace(bench, config=f"{config}:{part_variant(variant)}")
+    workdir = bench.out / "part" / f"seed{cell.seed}"
+  if cell.row in (*PREPARATIONS, *STAGES, "part"):
+    stage = {"part_pretrain": "pretrain", "part": "classify"}.get(cell.row, cell.row)
+    return asked(bench, bench.train(workdir, cell.seed, stage, **ALWAYS).parent)
+  total = Manifest.load(bench.data).splits["train"].num_events
+  keys: dict[str, Any] = {"data__train_events": max(1, round(cell.fraction * total))}
+  keys |= bench.few_labels("classify", keys["data__train_events"])
+  if cell.start == "scratch":
+    keys |= SCRATCH
+  else:
+    keys |= {"stage__classify__init_from": workdir / "pretrain" / "best"}
+  folder = bench.out / f"labels_{cell.fraction:g}_{cell.start}" / f"seed{cell.seed}"
+  return asked(bench, bench.train(folder, cell.seed, "classify", **ALWAYS, **keys).parent)
+
+
+def part_variant(variant: str) -> str:
+  """The variant of the config that is `variant` without its equivariant layers."""
+  return "part" if variant == "base" else f"{variant}_part"
+
+
+def asked(bench: Bench, stage: pathlib.Path) -> Numbers:
+  """What launch.evaluate says of a stage on the test split, `METRIC` and `METRIC_error`."""
+  out = stage / "report"
+  bench.launch(
+    "launch.evaluate",
+    f"--config.runs={stage}",
+    f"--config.data={bench.data}",
+    f"--config.out={out}",
+    f"--config.seed={SEED_OF_ANSWERS}",
+    "--config.figures=False",
+    log=str(stage.relative_to(bench.out) / "log.txt"),
+  )
+  (run,) = results_from_json((out / "results.json").read_text())
+  return {
+    name: number
+    for section in run.tasks.values()
+    for metric, found in section.items()
+    for name, number in ((metric, found.value), (f"{metric}_error", found.error))
+    if number is not None
+  }

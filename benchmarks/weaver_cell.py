@@ -1,0 +1,90 @@
+"""A cell of the table of jets that another library makes: weaver-core's ParT of the same size.
+
+It sees the jets of the same files, the same standardised features and as many steps of the same
+schedule as the row `classify`, from fresh parameters: it has no pretraining.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.cells import Bench, Numbers
+from benchmarks.model_speed import peer_python
+from jetfm.data import Manifest, open_dataset
+from jetfm.evals.metrics import classification_summary
+from jetfm.schema import Schema
+
+BATCH = 1000
+
+
+def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
+  """Trains it in the peers' environment, and measures its scores of the test split.
+
+  Raises: OutOfTime, Failed.
+  """
+  schema = Manifest.load(bench.data).schema(inputs)
+  jets, folder = bench.out / "weaver" / "jets", bench.out / "weaver" / f"seed{seed}"
+  with bench.turn():
+    for split in ("train", "valid", "test"):
+      if not (jets / f"{split}.npz").exists():
+        write_split(bench.data, split, schema, jets / f"{split}.npz")
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "settings.json").write_text(json.dumps(settings(bench.settings(), schema, seed)))
+  python = peer_python()
+  bench.run(
+    [python, "-m", "benchmarks.peer_training", str(jets), str(folder)],
+    log=str((folder / "log.txt").relative_to(bench.out)),
+  )
+  scores = np.load(folder / "scores.npy")
+  found = classification_summary(scores, np.load(jets / "test.npz")["label"], schema.classes)
+  return {name: m.value for name, m in found.items() if m.value is not None}
+
+
+def settings(config: ConfigDict, schema: Schema, seed: int) -> dict[str, object]:
+  """Of the training: those of the stage `classify`."""
+  encoder, stage = config.encoder, config.stage.classify
+  return {
+    "seed": seed,
+    "features": len(schema.features),
+    "classes": len(schema.classes),
+    "batch_size": config.data.batch_size,
+    "eval_events": config.data.eval_events,
+    "eval_every": stage.eval_every,
+    "steps": stage.steps,
+    "optimizer": stage.optimizer.to_dict(),
+    "model": {
+      "embed_dims": [*encoder.embed_widths, encoder.width],
+      "pair_embed_dims": list(encoder.pair_widths),
+      "num_heads": encoder.heads,
+      "num_layers": encoder.depth,
+      "num_cls_layers": stage.tasks.classification.head_options.layers,
+      "fc_params": [],
+    },
+  }
+
+
+def write_split(data: pathlib.Path, split: str, schema: Schema, path: pathlib.Path) -> None:
+  """particles (P, 4 + F): momenta and standardised features of all jets; count (B,), label (B,)."""
+  loader = open_dataset(data, schema.name, split).loader(BATCH, shuffle=False, epochs=1)
+  particles, count, label = [], [], []
+  for batch in (batch for groups in loader.iterate() for batch in groups):
+    values = schema.values(batch.p4, batch.features, batch.mask)
+    columns = [f.forward(values[..., i]) for i, f in enumerate(schema.features)]
+    both = np.concatenate([batch.p4, np.stack(columns, axis=-1)], axis=-1)
+    real = batch.weight > 0
+    particles.append(both[batch.mask & real[:, None]].astype(np.float32))
+    count.append(batch.mask.sum(axis=1)[real])
+    label.append(batch.label[real])
+  path.parent.mkdir(parents=True, exist_ok=True)
+  new = path.with_suffix(".new.npz")
+  np.savez(
+    new,
+    particles=np.concatenate(particles),
+    count=np.concatenate(count),
+    label=np.concatenate(label),
+  )
+  new.replace(path)
