@@ -20,9 +20,9 @@ from jetfm.evals.report import results_from_json
 INPUTS = "kin4"
 STAGES = ("classify", "regress", "generate", "super_resolve")
 PREPARATIONS = ("pretrain", "part_pretrain")
-ROWS = ("pretrain", *STAGES, "labels", "part", "weaver")
-FRACTIONS = (0.01, 0.1, 1.0)
-"""Of the labels. With all of them, training from scratch stands beside the row `classify`."""
+ROWS = ("pretrain", *STAGES, "weaver", "labels", "part")
+FRACTIONS = (1.0, 0.01, 0.1)
+"""Of the labels, in the order of work."""
 TARGETS = ("seed_mass", "mass", "gen_mass")
 ALWAYS = {
   "data__inputs": INPUTS,
@@ -41,18 +41,23 @@ def needs(cell: Cell) -> tuple[Cell, ...]:
 
 
 def cells(seeds: int, rows: Sequence[str] = ROWS) -> list[Cell]:
-  """In the order of work: a whole table of one seed before the next."""
-  out: list[Cell] = []
+  """In the order of work, each behind what it starts from: a whole table of one seed first."""
+  wanted: list[Cell] = []
   for seed in range(seeds):
-    wanted = [Cell(row, seed) for row in ROWS if row in rows and row != "labels"]
-    if "labels" in rows:
-      wanted += [Cell("labels", seed, f, start) for f in FRACTIONS for start in STARTS]
-      wanted.remove(Cell("labels", seed))  # the row `classify`
-      wanted += [] if "classify" in rows else [Cell("classify", seed)]
-    needed = {before for cell in wanted for before in needs(cell)} - set(wanted)
-    out += sorted(needed, key=lambda cell: PREPARATIONS.index(cell.row))
-    out += wanted
-  return out
+    for row in (row for row in ROWS if row in rows):
+      wanted += label_cells(seed) if row == "labels" else [Cell(row, seed)]
+  return list(dict.fromkeys(c for cell in wanted for c in (*needs(cell), cell)))
+
+
+def label_cells(seed: int) -> list[Cell]:
+  """Training on fractions of the labels; on all of them it is the row `classify`."""
+  return [
+    Cell(
+      "classify" if (fraction, start) == (1.0, "pretrained") else "labels", seed, fraction, start
+    )
+    for fraction in FRACTIONS
+    for start in STARTS
+  ]
 
 
 def run_cell(bench: Bench, cell: Cell) -> Numbers:

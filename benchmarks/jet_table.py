@@ -55,7 +55,7 @@ def show(done: Done) -> list[dict[str, Any]]:
       ("classify" if fraction == 1 else "labels", fraction, "pretrained"),
       ("labels", fraction, "scratch"),
     )
-    for fraction in FRACTIONS
+    for fraction in sorted(FRACTIONS)
   ]
   return rows + show_labels(done, comparisons) + show_cost(done, "jets")
 
