@@ -173,6 +173,7 @@ class Bench:
       return {}
     every = max(1, steps // 10)
     found = {"steps": max(1, steps), "eval_every": every, "save_every": every}
+    found["optimizer__warmup"] = min(config.stage[stage].optimizer.warmup, steps // 2)
     return {f"stage__{stage}__{key}": number for key, number in found.items()}
 
   @contextlib.contextmanager

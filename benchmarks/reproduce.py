@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -140,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     "variant": options.variant,
     "arguments": further,
   }
+  # Of a GPU, which this process and the trainings share.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   # So that a training ends with the command that began it.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   for name, value in programs(out).items():

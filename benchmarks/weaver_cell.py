@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -28,7 +29,7 @@ def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
   """
   schema = Manifest.load(bench.data).schema(inputs)
   jets, folder = bench.out / "weaver" / "jets", bench.out / "weaver" / f"seed{seed}"
-  with bench.turn():
+  with bench.turn(), jax.default_device(jax.devices("cpu")[0]):
     for split in ("train", "valid", "test"):
       if not (jets / f"{split}.npz").exists():
         write_split(bench.data, split, schema, jets / f"{split}.npz")
