@@ -16,6 +16,12 @@ FIGURES = {
     "predictions lie on the red diagonal; a horizontal band is a prediction that ignores its "
     "input.",
   ),
+  "directions": (
+    "Where hidden particles are expected",
+    "How many hidden particles are expected in each direction by what the encoder sees of the jet: "
+    "darker is more, on a logarithmic scale. Circles are the visible particles, areas "
+    "proportional to pT; red crosses the hidden ones. They should lie where it is dark.",
+  ),
   "features": (
     "Hidden measurements",
     "Measurements that were hidden from the encoder, guessed from the rest of the jet. A bar at 1 "

@@ -105,6 +105,21 @@ def read_location(view: str) -> Read:
   return read
 
 
+def read_direction_map(view: str, points: np.ndarray) -> Read:
+  """`density` (B, P), as `Predictor.map_directions` says, of the head that read that view."""
+
+  def read(outputs: Predicted, views: Views, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+    hidden, found = hidden_particles(views[view], batch), outputs.output
+
+    def at(point: jax.Array) -> jax.Array:
+      direction = jnp.broadcast_to((found.axis + point)[:, None], found.centres.shape)
+      return jnp.where(hidden, jnp.exp(-found.nll(direction)), 0).sum(axis=1)
+
+    return {"density": jax.lax.map(at, jnp.asarray(points, jnp.float32)).T}
+
+  return read
+
+
 def read_guesses(task: MaskedFeatures, schema: Schema) -> Read:
   """The fields of `GuessedMeasurements`, of that task's head."""
   likelihood = task.likelihood

@@ -19,6 +19,7 @@ from jetfm.inference.hidden import (
   LocatedParticles,
   Read,
   Reconstruction,
+  read_direction_map,
   read_guesses,
   read_location,
   read_reconstruction,
@@ -268,6 +269,22 @@ class Predictor:
     step = self._step_of(chosen, read_location(chosen.view))
     return LocatedParticles(**self._of_particles(step, batches, seed))
 
+  def map_directions(
+    self, batches: Batches, points: np.ndarray, seed: int = 0, *, task: str | None = None
+  ) -> np.ndarray:
+    """How many of the particles that `locate` hides are expected near each point.
+
+    Args:
+      points: (P, 2) eta and phi (rad), relative to the axis of the visible particles.
+    Returns: (B, P) sums over the hidden particles of their densities, per unit of eta and phi.
+    Raises: ValueError as `locate`.
+    """
+    chosen = self._task("masked_directions", task)
+    points = np.asarray(points, np.float32)
+    name = f"{chosen.name}/map/{hash(points.tobytes())}"
+    step = self._step_of(chosen, read_direction_map(chosen.view, points), name)
+    return self._apply(step, batches, seed)["density"]
+
   def guess_measurements(
     self, batches: Batches, seed: int = 0, *, task: str | None = None
   ) -> GuessedMeasurements:
@@ -341,8 +358,11 @@ class Predictor:
     model = self.trained.model
     return model.head(task.name, variables, encoded, views, deterministic=True, key=key)
 
-  def _step_of(self, task: Task, read: Read) -> Step:
-    """A step that encodes the views of a task and reads its head's outputs; a key for draws."""
+  def _step_of(self, task: Task, read: Read, name: str = "") -> Step:
+    """A step that encodes the views of a task and reads its head's outputs; a key for draws.
+
+    What is read is compiled once for each name, which is the task's if none is given.
+    """
 
     def look(batch: Batch, key: jax.Array) -> Views:
       return task.views(named_key(key, "views"), batch, False)
@@ -353,7 +373,7 @@ class Predictor:
       return read(self._head(task, variables, encoded, views), views, batch, key)
 
     look = self._compile(f"{task.name}/views", look)
-    finish = self._compile(task.name, finish)
+    finish = self._compile(name or task.name, finish)
 
     def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       views = look(batch, key)

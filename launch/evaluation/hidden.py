@@ -11,14 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jetfm.evals.sections import (
+  DirectionMaps,
   Guesses,
   Located,
   Reconstructed,
   Section,
   directions_section,
   features_section,
+  of_different_classes,
   pretraining_section,
 )
+from jetfm.inference import Predictor
 from jetfm.lorentz import transverse_momentum
 from jetfm.models import KINEMATICS
 from jetfm.objectives import Conservation, residual_sums
@@ -29,6 +32,8 @@ from launch.evaluation.inputs import Inputs
 
 CHUNK_JETS = 8192
 """Jets whose hidden particles are held padded at a time."""
+SHOWN, MAP_CELLS, MAP_SIZE = 3, 80, 0.8
+"""Jets in the display of directions; cells of its maps in each coordinate, and half their size."""
 
 
 def pretraining(inputs: Inputs) -> Section:
@@ -48,8 +53,9 @@ def pretraining(inputs: Inputs) -> Section:
 
 def directions(inputs: Inputs) -> Section:
   """A task of the kind 'masked_directions', beside densities that need no network."""
-  options = inputs.options
-  return directions_section(_located(inputs), bootstrap=options.bootstrap, seed=options.seed)
+  options, found = inputs.options, _located(inputs)
+  maps = _direction_maps(inputs, found) if options.figures and found.hidden.any() else None
+  return directions_section(found, maps, bootstrap=options.bootstrap, seed=options.seed)
 
 
 def features(inputs: Inputs) -> Section:
@@ -106,6 +112,28 @@ def _located(inputs: Inputs) -> Located:
     parts.append((*known, dense, first + event))
   direction, pt, rank, hidden, dense, event = map(np.concatenate, zip(*parts, strict=True))
   return Located(direction, pt, rank, hidden, dense, event, inputs.sample.jets.weight[event])
+
+
+def _direction_maps(inputs: Inputs, found: Located) -> DirectionMaps:
+  """Of a few jets of different classes, those with most hidden particles."""
+  sample, schema = inputs.sample, inputs.predictor.schema
+  hidden = np.bincount(found.event[found.hidden], minlength=len(sample))
+  order = np.argsort(-hidden, kind="stable")
+  rows = of_different_classes(sample.jets.label, order, SHOWN)
+  first = np.cumsum([0, *(batch.num_events for batch in sample.batches)])
+  events = []
+  for row in rows:
+    i = int(np.searchsorted(first, row, side="right")) - 1
+    events.append(jax.tree.map(lambda x, at=row - first[i]: x[at : at + 1], sample.batches[i]))
+  # One program for them, of so few rows that all points fit.
+  longest = max(batch.length for batch in events)
+  few = Predictor(inputs.predictor.trained, (longest,), rows=len(rows))
+  edges = np.linspace(-MAP_SIZE, MAP_SIZE, MAP_CELLS + 1)
+  centres = (edges[1:] + edges[:-1]) / 2
+  points = np.stack(np.meshgrid(centres, centres, indexing="ij"), axis=-1).reshape(-1, 2)
+  density = few.map_directions(events, points, seed=inputs.options.seed, task=inputs.task)
+  names = [schema.classes[label] if label >= 0 else "" for label in sample.jets.label[rows]]
+  return DirectionMaps(density.reshape(len(rows), MAP_CELLS, MAP_CELLS), edges, rows, names)
 
 
 def _in_chunks(

@@ -50,6 +50,13 @@ def draw_jets():
   return plots.jet_display_figure({"input": [jet[:3], jet[:0]], "true": [jet, jet]}, ["Hbb", "QCD"])
 
 
+def draw_directions():
+  rng = np.random.default_rng(0)
+  jet = np.c_[rng.exponential(size=9), rng.normal(0, 0.2, (9, 2))]
+  density, edges = rng.random((2, 5, 5)), np.linspace(-1, 1, 6)
+  return plots.directions_figure(density, edges, [jet, jet[:0]], [jet[:0], jet], ["Hbb", "QCD"])
+
+
 def draw_embedding():
   x = np.random.default_rng(0).normal(size=(40, 5))
   return plots.embedding_figure(plots.embedding_map(x), np.arange(40) % 4, CLASSES)
@@ -80,6 +87,7 @@ FIGURES = {
     particles(0), {"generated": particles(1), "baseline": particles(2)}
   ),
   "jets": draw_jets,
+  "directions": draw_directions,
   "embedding": draw_embedding,
   "training": draw_training,
 }

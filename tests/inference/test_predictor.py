@@ -202,6 +202,21 @@ def test_what_is_located_is_what_is_reconstructed(predictor, events):
   assert (other.hidden != found.hidden).any()
 
 
+def test_maps_of_directions_count_the_hidden_particles(predictor, events):
+  """And hold, of a jet that hides one particle, what is located there."""
+  found = predictor.locate(events)
+  hidden = found.hidden.sum(axis=1)
+  cells = np.linspace(-1.5, 1.5, 61)
+  grid = np.stack(np.meshgrid(cells, cells, indexing="ij"), axis=-1).reshape(-1, 2)
+  inside = predictor.map_directions(events, grid).sum(axis=1) * (cells[1] - cells[0]) ** 2
+  assert (inside[hidden > 0] > 0).all() and not inside[hidden == 0].any()
+  assert (inside < 1.2 * hidden + 1e-6).all()  # cells are wider than the narrowest kernel
+  (one, *_) = np.flatnonzero(hidden == 1)
+  (place,) = np.flatnonzero(found.hidden[one])
+  there = predictor.map_directions(events, found.direction[one, place][None])
+  np.testing.assert_allclose(np.log(there[one, 0]), found.log_density[one, place], rtol=1e-4)
+
+
 @pytest.mark.parametrize("sizes", [(), (0,), (1,), (7, 0, 13), (40,)])
 def test_groups_hold_every_event_once(sizes):
   rng = np.random.default_rng(0)

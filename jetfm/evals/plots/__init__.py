@@ -7,6 +7,7 @@ from jetfm.evals.plots.classification import (
   roc_figure,
   sculpting_figure,
 )
+from jetfm.evals.plots.directions import directions_figure
 from jetfm.evals.plots.embedding import embedding_figure, embedding_map
 from jetfm.evals.plots.features import (
   densities_figure,
@@ -33,6 +34,7 @@ __all__ = [
   "true_predicted_figure",
   "spectra_figure",
   "jet_display_figure",
+  "directions_figure",
   "likelihood_figure",
   "embedding_map",
   "embedding_figure",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from jetfm.evals.metrics import Measurement, UndefinedMetric, bootstrap_error
 from jetfm.evals.metrics.directions import LEAST, direction_guesses
 from jetfm.evals.metrics.weighting import event_weights, weighted_mean
 from jetfm.evals.sections.jets import Section
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,24 @@ class Located:
   weight: np.ndarray
 
 
-def directions_section(particles: Located, *, bootstrap: int = 0, seed: int = 0) -> Section:
+@dataclasses.dataclass(frozen=True)
+class DirectionMaps:
+  """Densities of the hidden particles of J jets over G x G cells of eta and phi.
+
+  Attributes:
+    density: (J, G, G); edges: (G + 1,) of the cells, in both, relative to the visible axis.
+    event: numbers of the jets, as in `Located`; titles: words above them.
+  """
+
+  density: np.ndarray
+  edges: np.ndarray
+  event: Sequence[int]
+  titles: Sequence[str]
+
+
+def directions_section(
+  particles: Located, maps: DirectionMaps | None = None, *, bootstrap: int = 0, seed: int = 0
+) -> Section:
   """How much denser than without a network the predicted density is at the true directions.
 
       direction_gain = <ln p(x) - ln q(x)>   in nats per hidden particle
@@ -78,4 +100,17 @@ def directions_section(particles: Located, *, bootstrap: int = 0, seed: int = 0)
     baseline=gain(jets, axis),
     baseline_kind="directions in other jets",
   )
-  return Section({name: measurement}, {"located particles": int(some.sum())})
+  section = Section({name: measurement}, {"located particles": int(some.sum())})
+  if maps is not None:
+    section.figures.append(("directions", "", _draw(particles, maps)))
+  return section
+
+
+def _draw(particles: Located, maps: DirectionMaps) -> Figure:
+  from jetfm.evals import plots
+
+  columns = np.column_stack([particles.pt, particles.direction])
+  of_jets = [particles.event == event for event in maps.event]
+  visible = [columns[jet & ~particles.hidden] for jet in of_jets]
+  hidden = [columns[jet & particles.hidden] for jet in of_jets]
+  return plots.directions_figure(maps.density, maps.edges, visible, hidden, maps.titles)

@@ -97,3 +97,13 @@ def packed_by_pt(p4: np.ndarray, mask: np.ndarray, slots: int) -> tuple[np.ndarr
   p4 = np.where(mask[..., None], np.take_along_axis(p4, order[..., None], axis=1), 0)
   more = ((0, 0), (0, max(slots - order.shape[1], 0)))
   return np.pad(p4, (*more, (0, 0))), np.pad(mask, more)
+
+
+def of_different_classes(label: np.ndarray, order: np.ndarray, number: int) -> list[int]:
+  """The first jets of an order that are of different classes; then the first of the others.
+
+  label (B,), order (B,) numbers of jets.
+  """
+  firsts = np.sort(np.unique(label[order], return_index=True)[1])
+  chosen = np.concatenate([order[firsts], order])
+  return list(dict.fromkeys(chosen.tolist()))[:number]

@@ -13,7 +13,7 @@ from jetfm.evals.metrics import (
   super_resolution_summary,
 )
 from jetfm.evals.metrics.weighting import weighted_mean
-from jetfm.evals.sections.jets import Jets, Section, packed_by_pt
+from jetfm.evals.sections.jets import Jets, Section, of_different_classes, packed_by_pt
 
 CHUNK_JETS = 2048
 SHOWN = 3
@@ -82,13 +82,9 @@ def _as_the_seed(jets: Jets, predicted: Jets, low, training: Jets) -> dict[str, 
 def _draw(jets: Jets, predicted: Jets, low, classes: tuple[str, ...]):
   from jetfm.evals import plots
 
-  # The first jets of different classes, of those that lost most.
+  # Of those that lost most.
   lost = jets.mask.sum(axis=1) - low[1].sum(axis=1)
-  order = np.argsort(-lost, kind="stable")
-  rows: list[int] = []
-  for wanted in (np.unique(jets.label[order], return_index=True)[1], np.arange(len(order))):
-    rows += [int(order[i]) for i in sorted(wanted) if int(order[i]) not in rows]
-  rows = rows[:SHOWN]
+  rows = of_different_classes(jets.label, np.argsort(-lost, kind="stable"), SHOWN)
   eta, phi = jets.axis
 
   def around_axis(p4: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
