@@ -21,7 +21,7 @@ INPUTS = "kin4"
 STAGES = ("classify", "regress", "generate", "super_resolve")
 PREPARATIONS = ("pretrain", "part_pretrain")
 ROWS = ("pretrain", *STAGES, "weaver", "labels", "part")
-FRACTIONS = (1.0, 0.01, 0.1)
+FRACTIONS = (0.01, 1.0, 0.1)
 """Of the labels, in the order of work."""
 TARGETS = ("seed_mass", "mass", "gen_mass")
 ALWAYS = {
