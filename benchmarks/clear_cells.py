@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import STARTS, Bench, Cell, Numbers
+from benchmarks.bench import Bench
+from benchmarks.cells import STARTS, Cell, Numbers
 from jetfm import inference
 from jetfm.data import Manifest, open_dataset
 from jetfm.evals.metrics import chain_summary, macro_f1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.cells import Bench
+from benchmarks.bench import Bench
 from benchmarks.clear_cells import FRACTIONS
 from benchmarks.table_rows import (
   Comparison,
@@ -12,7 +12,7 @@ from benchmarks.table_rows import (
   json_row,
   mean_and_spread,
   show_cost,
-  show_labels,
+  show_gains,
   shown,
 )
 from jetfm.evals.published import CLEAR_STRATEGIES
@@ -26,6 +26,8 @@ COLUMNS = {
   "final_state_accuracy": "final state",
   "macro_f1": "macro F1",
 }
+
+HEADS = ("labels", "pretrained", "scratch")
 
 
 def show(done: Done) -> list[dict[str, Any]]:
@@ -58,7 +60,7 @@ def show(done: Done) -> list[dict[str, Any]]:
       gain = 100 * (mean[better] - mean[worse])
       name = f"clear_{better}_over_{'best_frozen' if worse == best else worse}"
       rows.append(json_row(name, gain, "points", "> 0", gain > 0, over=worse))
-  return rows + show_labels(done, comparisons()) + show_cost(done, "clear")
+  return rows + show_gains(done, comparisons(), HEADS) + show_cost(done, "clear")
 
 
 def comparisons() -> list[Comparison]:

@@ -12,11 +12,13 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.cells import STARTS, Bench, Cell, Numbers
+from benchmarks.bench import Bench
+from benchmarks.cells import STARTS, Cell, Numbers
 from benchmarks.weaver_cell import weaver_cell
 from jetfm.data import Manifest
 from jetfm.evals.report import results_from_json
 
+CONFIG = "configs/lorentz_part.py"
 INPUTS = "kin4"
 STAGES = ("classify", "regress", "generate", "super_resolve")
 PREPARATIONS = ("pretrain", "part_pretrain")
@@ -28,6 +30,7 @@ ALWAYS = {
   "data__inputs": INPUTS,
   "stage__regress__tasks__regression__targets": TARGETS,
 }
+"""Keys that make the table what it is."""
 SCRATCH = {"stage__classify__strategy": "full", "stage__classify__init_from": ""}
 SEED_OF_ANSWERS = 0
 """Of what an evaluation draws: every cell is asked the same."""
@@ -35,7 +38,7 @@ SEED_OF_ANSWERS = 0
 
 def needs(cell: Cell) -> tuple[Cell, ...]:
   """The cells whose training this one starts from."""
-  if cell.row in (*PREPARATIONS, "weaver") or cell.start == "scratch":
+  if cell.row in PREPARATIONS or cell.start == "scratch":
     return ()
   return (Cell("part_pretrain" if cell.row == "part" else "pretrain", cell.seed),)
 
@@ -45,12 +48,13 @@ def cells(seeds: int, rows: Sequence[str] = ROWS) -> list[Cell]:
   wanted: list[Cell] = []
   for seed in range(seeds):
     for row in (row for row in ROWS if row in rows):
-      wanted += label_cells(seed) if row == "labels" else [Cell(row, seed)]
+      found = {"labels": label_cells(seed), "weaver": [Cell(row, seed, start="scratch")]}
+      wanted += found.get(row, [Cell(row, seed)])
   return list(dict.fromkeys(c for cell in wanted for c in (*needs(cell), cell)))
 
 
 def label_cells(seed: int) -> list[Cell]:
-  """Training on fractions of the labels; on all of them it is the row `classify`."""
+  """Training on fractions of the labels; on all of them, pretrained, it is the row `classify`."""
   return [
     Cell(
       "classify" if (fraction, start) == (1.0, "pretrained") else "labels", seed, fraction, start
@@ -69,11 +73,14 @@ def run_cell(bench: Bench, cell: Cell) -> Numbers:
   if cell.row == "weaver":
     return weaver_cell(bench, cell.seed, INPUTS)
   if cell.row in ("part", "part_pretrain"):
-    config, _, variant = bench.config.partition(":")
-    bench = dataclasses.replace(bench, config=f"{config}:{part_variant(variant)}")
+    variant = bench.config.partition(":")[2]
+    bench = dataclasses.replace(bench, config=f"{CONFIG}:{part_variant(variant)}")
     workdir = bench.out / "part" / f"seed{cell.seed}"
-  if cell.row in (*PREPARATIONS, *STAGES, "part"):
-    stage = {"part_pretrain": "pretrain", "part": "classify"}.get(cell.row, cell.row)
+  if cell.row == "part_pretrain":
+    bench.train(workdir, cell.seed, "pretrain", **ALWAYS)
+    return {}
+  if cell.row in ("pretrain", *STAGES, "part"):
+    stage = "classify" if cell.row == "part" else cell.row
     return asked(bench, bench.train(workdir, cell.seed, stage, **ALWAYS).parent)
   total = Manifest.load(bench.data).splits["train"].num_events
   keys: dict[str, Any] = {"data__train_events": max(1, round(cell.fraction * total))}
@@ -101,6 +108,8 @@ def asked(bench: Bench, stage: pathlib.Path) -> Numbers:
     f"--config.out={out}",
     f"--config.seed={SEED_OF_ANSWERS}",
     "--config.figures=False",
+    # A stage alone counts as the first of its run, whose encoder is probed.
+    f"--config.probes={'mlp1' if stage.name == 'pretrain' else ''}",
     log=str(stage.relative_to(bench.out) / "log.txt"),
   )
   (run,) = results_from_json((out / "results.json").read_text())

@@ -5,7 +5,8 @@
       [--results=FILE.json] [LAUNCH.TRAIN-ARGUMENTS]
 
 A cell is one row and one seed: trained by launch.train, asked on the whole test split. Label cells
-train on a fraction of the labels, from an encoder that was pretrained without any and from scratch.
+train on a fraction of the labels, from an encoder that was pretrained without any, with learning
+rates that fall block by block, and from scratch, at the full rate.
 Cells are kept in FOLDER: the same command goes on where it was ended, also in the middle of a
 training. --rows=ROWS, separated by commas, are the rows that are worked on, and what they start
 from; --processes=2 makes so many cells at a time: a training of `cpu` keeps one core busy. When
@@ -24,7 +25,7 @@ regress, generate, super_resolve, labels, part (no equivariant layers), weaver (
 of the same size on the same jets, in the peers' environment). Published numbers are of 100,000 jets
 of JetClass, and count what jetfm.evals.metrics.seed says.
 
-Of both, only what is in one table can be compared strictly: published figures are of other samples.
+Only what is measured in one table can be compared strictly: published figures are of other samples.
 The last line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.
 """
 
@@ -43,14 +44,20 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import clear_cells, clear_table, jet_cells, jet_table
-from benchmarks.cells import Bench, Cell, Failed, Make, Needs, OutOfTime, programs, work
+from benchmarks.bench import Bench, Failed, OutOfTime, programs
+from benchmarks.cells import Cell, Make, Needs, work
 from benchmarks.result_file import write_result
 from benchmarks.table_rows import Done
 from jetfm.data import DataError, Manifest
+from launch import cli
+
+VARIANTS = ("tiny", "cpu", "short", "base")
+SET_HERE = ("workdir", "seed", "stages", "data.directory")
+"""Keys of launch.train that cells set."""
 
 
 class Table(NamedTuple):
-  """config: of launch.train; rows and variants: to choose from; events: of training.
+  """config: of launch.train; rows: to choose from; events: of training; always: keys of all cells.
 
   cells(seeds, rows) are those in the order of work, `make_data(bench, events, processes)` makes the
   data set, show(done) prints the tables and gives the rows of the JSON.
@@ -58,37 +65,36 @@ class Table(NamedTuple):
 
   config: str
   rows: tuple[str, ...]
-  variants: tuple[str, ...]
   events: int
   cells: Callable[[int, Sequence[str]], list[Cell]]
   needs: Needs
   make: Make
   make_data: Callable[[Bench, int, int], None]
   show: Callable[[Done], list[dict[str, Any]]]
+  always: tuple[str, ...] = ()
 
 
 TABLES = {
   "clear": Table(
-    "configs/clear.py",
-    clear_cells.ROWS,
-    ("tiny", "cpu", "short", "base"),
-    60_000,
-    clear_cells.cells,
-    clear_cells.needs,
-    clear_cells.run_cell,
-    clear_table.make_data,
-    clear_table.show,
+    config=clear_cells.CONFIG,
+    rows=clear_cells.ROWS,
+    events=60_000,
+    cells=clear_cells.cells,
+    needs=clear_cells.needs,
+    make=clear_cells.run_cell,
+    make_data=clear_table.make_data,
+    show=clear_table.show,
   ),
   "jets": Table(
-    "configs/lorentz_part.py",
-    jet_cells.ROWS,
-    ("tiny", "cpu", "short", "base"),
-    80_000,
-    jet_cells.cells,
-    jet_cells.needs,
-    jet_cells.run_cell,
-    jet_table.make_data,
-    jet_table.show,
+    config=jet_cells.CONFIG,
+    rows=jet_cells.ROWS,
+    events=80_000,
+    cells=jet_cells.cells,
+    needs=jet_cells.needs,
+    make=jet_cells.run_cell,
+    make_data=jet_table.make_data,
+    show=jet_table.show,
+    always=tuple(key.replace("__", ".") for key in jet_cells.ALWAYS),
   ),
 }
 
@@ -113,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--table", choices=tuple(TABLES), required=True)
   parser.add_argument("--data", type=pathlib.Path, help="data set of launch.ingest")
   parser.add_argument("--out", type=pathlib.Path, help="(default runs/reproduce_TABLE)")
-  parser.add_argument("--variant", default="cpu", help="of the config: tiny, cpu, short or base")
+  parser.add_argument("--variant", choices=VARIANTS, default="cpu", help="of the config")
   parser.add_argument("--events", type=int, help="of training, without --data")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--processes", type=int, default=1, help="cells made at the same time")
@@ -124,8 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   table = TABLES[options.table]
   if unknown := [word for word in further if not word.startswith("--config.")]:
     parser.error(f"cannot use {unknown[0]}: further arguments are --config.KEY=VALUE")
-  if options.variant not in table.variants:
-    parser.error(f"no variant '{options.variant}'; there are {', '.join(table.variants)}")
+  keys = [word.removeprefix("--config.").partition("=")[0] for word in further]
+  if taken := [key for key in keys if key in (*SET_HERE, *table.always)]:
+    parser.error(f"the table sets --config.{taken[0]} itself")
   rows_wanted = options.rows.split(",") if options.rows else table.rows
   if strange := [row for row in rows_wanted if row not in table.rows]:
     parser.error(f"no row '{strange[0]}'; there are {', '.join(table.rows)}")
@@ -133,9 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   out = (options.out or pathlib.Path(f"runs/reproduce_{options.table}")).absolute()
   data = options.data.absolute() if options.data else out / "data"
   end = time.monotonic() + options.budget
-  bench = Bench(out, data, f"{table.config}:{options.variant}", tuple(further), end)
+  config = f"{table.config}:{options.variant}"
+  bench = Bench(out, data, config, tuple(further), end, options.processes)
   events = table.events if options.events is None else options.events
   settings = {
+    "table": options.table,
     "data": str(data),
     "events": None if options.data else events,
     "variant": options.variant,
@@ -148,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   for name, value in programs(out).items():
     jax.config.update(name.lower(), float(value) if name.endswith("SECS") else value)
   try:
+    bench.settings()
     if options.data:
       Manifest.load(data)
     claim(out, settings)
@@ -156,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     done = work(bench, wanted, table.needs, table.make, options.processes)
   except OutOfTime:
     done = {}
-  except (Failed, DataError) as error:
+  except (Failed, DataError, cli.UserError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   rows = table.show(done)

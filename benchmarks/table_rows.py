@@ -12,64 +12,79 @@ from benchmarks.cells import Cell, Numbers
 Done = Mapping[Cell, Numbers]
 
 
+Side = tuple[str, float, str]
+"""row, fraction and start of the cells of one way of training."""
+
+
 def json_row(
   name: str, value: float, unit: str, target: str | None, holds: bool | None, **detail: Any
 ) -> dict[str, Any]:
-  """An object of the last line, with four significant digits."""
-  found = {"name": name, "value": float(f"{value:.4g}"), "unit": unit}
-  return found | {"target": target, "holds": holds, "detail": detail}
+  """An object of the last line, numbers with four significant digits."""
+  found = {"name": name, "value": _rounded(value), "unit": unit, "target": target, "holds": holds}
+  return found | {"detail": {key: _rounded(x) for key, x in detail.items()}}
+
+
+def _rounded(x: Any) -> Any:
+  if isinstance(x, tuple):
+    return tuple(map(_rounded, x))
+  return float(f"{x:.4g}") if isinstance(x, float) else x
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
   """Mean and standard deviation over seeds."""
   spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-  return round(float(np.mean(values)), 4), round(spread, 4)
+  return float(np.mean(values)), spread
 
 
 def shown(pair: tuple[float, float], seeds: int, digits: int = 4) -> str:
   """Mean and spread; the mean alone of one seed."""
-  text = f"{pair[0]:.{digits}f}"
-  return f"{text} +- {pair[1]:.{digits}f}" if seeds > 1 else text
+  mean, spread = (f"{x:.{digits}f}" if not 0 < abs(x) < 0.01 else f"{x:.2g}" for x in pair)
+  return f"{mean} +- {spread}" if seeds > 1 else mean
+
+
+def values_of(done: Done, side: Side, column: str) -> dict[int, float]:
+  """By seed, of the cells that have the column."""
+  return {
+    cell.seed: values[column]
+    for cell, values in done.items()
+    if (cell.row, cell.fraction, cell.start) == side and column in values
+  }
 
 
 class Comparison(NamedTuple):
-  """Two ways of training on the same labels; each is (row, fraction, start) of its cells."""
+  """Two ways of training, the first of which should be better."""
 
   title: str
   name: str
-  pretrained: tuple[str, float, str]
-  scratch: tuple[str, float, str]
+  first: Side
+  second: Side
 
 
-def show_labels(done: Done, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-  """Prints what pretraining gains, seed by seed; a row for each comparison that has a seed."""
+def show_gains(
+  done: Done, comparisons: Sequence[Comparison], heads: tuple[str, str, str]
+) -> list[dict[str, Any]]:
+  """Prints accuracies and their difference, seed by seed; rows of what both have a seed of.
+
+  heads: of the column of titles, and of the two ways of training.
+  """
   rows = []
-  print(f"\n{'labels':<20}{'pretrained':>18}{'from scratch':>18}{'gain in points':>18}  seeds")
+  print(f"\n{heads[0]:<40}{heads[1]:>18}{heads[2]:>18}{'gain in points':>18}  seeds")
   for title, name, *sides in comparisons:
-    pretrained, scratch = (_accuracies(done, side) for side in sides)
-    both = sorted(set(pretrained) & set(scratch))
+    first, second = (values_of(done, side, "accuracy") for side in sides)
+    both = sorted(set(first) & set(second))
     if not both:
-      print(f"{title:<20}  (not finished)")
+      print(f"{title:<40}  (not finished)")
       continue
     detail = {
-      "pretrained": mean_and_spread([pretrained[seed] for seed in both]),
-      "scratch": mean_and_spread([scratch[seed] for seed in both]),
+      head: mean_and_spread([found[seed] for seed in both])
+      for head, found in zip(heads[1:], (first, second), strict=True)
     }
-    gain = mean_and_spread([100 * (pretrained[seed] - scratch[seed]) for seed in both])
+    gain = mean_and_spread([100 * (first[seed] - second[seed]) for seed in both])
     columns = "".join(f"{shown(pair, len(both)):>18}" for pair in detail.values())
-    print(f"{title:<20}{columns}{shown(gain, len(both), 2):>18}  {len(both)}")
-    unit, about = "points over training from scratch", {"spread": gain[1], "seeds": len(both)}
-    rows.append(json_row(name, gain[0], unit, "> 0", gain[0] > 0, **detail, **about))
+    print(f"{title:<40}{columns}{shown(gain, len(both), 2):>18}  {len(both)}")
+    about = {"spread": gain[1], "seeds": len(both)}
+    rows.append(json_row(name, gain[0], "points", "> 0", gain[0] > 0, **detail, **about))
   return rows
-
-
-def _accuracies(done: Done, side: tuple[str, float, str]) -> dict[int, float]:
-  """By seed."""
-  return {
-    cell.seed: values["accuracy"]
-    for cell, values in done.items()
-    if (cell.row, cell.fraction, cell.start) == side
-  }
 
 
 def show_cost(done: Done, table: str) -> list[dict[str, Any]]:

@@ -7,13 +7,17 @@ schedule as the row `classify`, from fresh parameters: it has no pretraining.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import subprocess
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.cells import Bench, Numbers
+from benchmarks.bench import Bench, Failed
+from benchmarks.cells import Numbers
 from benchmarks.model_speed import peer_python
 from jetfm.data import Manifest, open_dataset
 from jetfm.evals.metrics import classification_summary
@@ -25,29 +29,50 @@ BATCH = 1000
 def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
   """Trains it in the peers' environment, and measures its scores of the test split.
 
-  Raises: OutOfTime, Failed.
+  Raises: OutOfTime, Failed, DataError.
   """
   schema = Manifest.load(bench.data).schema(inputs)
   jets, folder = bench.out / "weaver" / "jets", bench.out / "weaver" / f"seed{seed}"
+  wanted = settings(bench.settings(), schema, seed)
+  wanted["threads"] = max(1, (os.cpu_count() or 1) // bench.processes)
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "settings.json").write_text(json.dumps(wanted))
   with bench.turn(), jax.default_device(jax.devices("cpu")[0]):
+    try:
+      python = peer_python()
+    except (OSError, subprocess.CalledProcessError) as error:
+      raise Failed(f"the peers' environment cannot be made: {error}") from None
     for split in ("train", "valid", "test"):
       if not (jets / f"{split}.npz").exists():
         write_split(bench.data, split, schema, jets / f"{split}.npz")
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / "settings.json").write_text(json.dumps(settings(bench.settings(), schema, seed)))
-  python = peer_python()
   bench.run(
     [python, "-m", "benchmarks.peer_training", str(jets), str(folder)],
     log=str((folder / "log.txt").relative_to(bench.out)),
   )
   scores = np.load(folder / "scores.npy")
+  if not np.isfinite(scores).all():
+    raise Failed("its scores are not finite")
   found = classification_summary(scores, np.load(jets / "test.npz")["label"], schema.classes)
-  return {name: m.value for name, m in found.items() if m.value is not None}
+  about = json.loads((folder / "about.json").read_text())
+  return {name: m.value for name, m in found.items() if m.value is not None} | about
 
 
-def settings(config: ConfigDict, schema: Schema, seed: int) -> dict[str, object]:
-  """Of the training: those of the stage `classify`."""
+def settings(config: ConfigDict, schema: Schema, seed: int) -> dict[str, Any]:
+  """Of the training: those of the stage `classify`, and the encoder's size and dropout.
+
+  Raises: Failed for what the peer's training cannot do.
+  """
   encoder, stage = config.encoder, config.stage.classify
+  for name, got, expected in (
+    ("optimizer.restarts", stage.optimizer.restarts, 0),
+    ("accumulate", stage.accumulate, 1),
+    ("augment", tuple(stage.augment), ()),
+    ("patience", stage.patience, 0),
+    ("optimizer.clip", stage.optimizer.clip > 0, True),
+  ):
+    if got != expected:
+      raise Failed(f"stage.classify.{name}: the peer knows {expected} alone, got {got}")
+  dropout = encoder.dropout
   return {
     "seed": seed,
     "features": len(schema.features),
@@ -64,6 +89,7 @@ def settings(config: ConfigDict, schema: Schema, seed: int) -> dict[str, object]
       "num_layers": encoder.depth,
       "num_cls_layers": stage.tasks.classification.head_options.layers,
       "fc_params": [],
+      "block_params": {"dropout": dropout, "activation_dropout": dropout, "attn_dropout": 0.0},
     },
   }
 

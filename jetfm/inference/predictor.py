@@ -274,13 +274,16 @@ class Predictor:
   ) -> np.ndarray:
     """How many of the particles that `locate` hides are expected near each point.
 
+    Each set of points is compiled once.
     Args:
       points: (P, 2) eta and phi (rad), relative to the axis of the visible particles.
     Returns: (B, P) sums over the hidden particles of their densities, per unit of eta and phi.
-    Raises: ValueError as `locate`.
+    Raises: ValueError for other shapes, and as `locate`.
     """
     chosen = self._task("masked_directions", task)
     points = np.asarray(points, np.float32)
+    if points.ndim != 2 or points.shape[1] != 2:
+      raise ValueError(f"points have the shape {points.shape}, expected (P, 2)")
     name = f"{chosen.name}/map/{hash(points.tobytes())}"
     step = self._step_of(chosen, read_direction_map(chosen.view, points), name)
     return self._apply(step, batches, seed)["density"]

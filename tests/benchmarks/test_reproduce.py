@@ -2,11 +2,14 @@
 
 import json
 import time
+import types
 
 import pytest
 
-from benchmarks import cells, clear_cells, clear_table, jet_cells, jet_table, reproduce
-from benchmarks.cells import Bench, Cell, Failed, OutOfTime, work
+from benchmarks import bench as running
+from benchmarks import clear_cells, clear_table, jet_cells, jet_table, reproduce
+from benchmarks.bench import Bench, Failed, OutOfTime
+from benchmarks.cells import Cell, work
 from jetfm.evals.published import CLEAR_STRATEGIES
 from launch import cli
 
@@ -165,7 +168,7 @@ def test_cells_come_after_those_that_they_start_from(table):
 
 
 def test_stages_of_the_table_of_jets_are_those_of_the_config():
-  for variant in reproduce.TABLES["jets"].variants:
+  for variant in reproduce.VARIANTS:
     config = cli.load_file(f"configs/lorentz_part.py:{variant}")
     assert set(config.stage) == {"pretrain", *jet_cells.STAGES}
     part = cli.load_file(f"configs/lorentz_part.py:{jet_cells.part_variant(variant)}")
@@ -193,16 +196,61 @@ def test_published_numbers_hold_on_the_better_side_only():
 
 
 def test_rows_of_jets_compare_ways_of_training():
-  scratch, peer = Cell("labels", 0, 1.0, "scratch"), Cell("weaver", 0)
+  scratch, peer = (Cell(row, 0, 1.0, "scratch") for row in ("labels", "weaver"))
   accuracy = {Cell("classify", 0): 0.6, scratch: 0.5, peer: 0.7}
   done = {cell: dict.fromkeys(jet_table.COLUMNS, value) for cell, value in accuracy.items()}
   rows = {row["name"]: row for row in jet_table.show(done)}
   assert rows["jets_pretraining_gain_100_percent"]["value"] == pytest.approx(10)
-  assert rows["jets_over_weaver"]["value"] == pytest.approx(-10)
-  assert rows["jets_over_weaver"]["holds"] is False
+  assert rows["jets_pretrained_over_weaver"]["value"] == pytest.approx(-10)
+  assert rows["jets_scratch_over_weaver"]["value"] == pytest.approx(-20)
+  assert rows["jets_scratch_over_weaver"]["holds"] is False
 
 
 def test_few_labels_are_not_learned_for_longer_than_many(tmp_path):
   few = bench(tmp_path).few_labels("differential", 256)
-  assert few["stage__differential__steps"] == cells.MOST_EPOCHS
+  assert few["stage__differential__steps"] == running.MOST_EPOCHS
   assert bench(tmp_path).few_labels("differential", 10**9) == {}
+
+
+def test_keys_that_make_the_table_are_not_the_users(tmp_path, capsys):
+  for argument in ("--config.data.inputs=full", "--config.seed=3"):
+    with pytest.raises(SystemExit):
+      reproduce.main(("--table=jets", f"--out={tmp_path}", argument))
+    assert "the table sets" in capsys.readouterr().err
+  assert reproduce.main(("--table=jets", f"--out={tmp_path / 'out'}", "--config.nonsense=1")) == 2
+  assert "nonsense" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_cells_of_jets_train_what_they_say(tmp_path, monkeypatch):
+  """Each key exists, and none trains where another does."""
+  (tmp_path / "data").mkdir()
+  trained = {}
+
+  def launch(self, module, *arguments, **_):
+    if module == "launch.train":
+      config = cli.load_config(["", *arguments], "")
+      folder = f"{config.workdir}/{config.stages}"
+      assert trained.setdefault(folder, config) is config, folder
+      assert config.data.inputs == jet_cells.INPUTS and len(config.stage.regress.tasks) == 1
+    else:
+      raise OutOfTime
+
+  monkeypatch.setattr(Bench, "launch", launch)
+  split = types.SimpleNamespace(num_events=1000)
+  manifest = types.SimpleNamespace(splits={"train": split})
+  monkeypatch.setattr(jet_cells.Manifest, "load", lambda folder: manifest)
+  made = Bench(tmp_path, tmp_path / "data", "configs/lorentz_part.py:cpu", (), FOREVER)
+  for cell in jet_cells.cells(1):
+    if cell.row == "part_pretrain":
+      assert jet_cells.run_cell(made, cell) == {}
+    elif cell.row != "weaver":
+      with pytest.raises(OutOfTime):
+        jet_cells.run_cell(made, cell)
+  assert len(trained) == len(jet_cells.cells(1)) - 1
+  kinds = [config.encoder.kind for config in trained.values()]
+  assert kinds.count("part") == 2
+  fresh = [
+    c for c in trained.values() if c.stages == ("classify",) and not c.stage.classify.init_from
+  ]
+  assert len(fresh) == len(jet_cells.FRACTIONS)
+  assert all(config.stage.classify.strategy == "full" for config in fresh)

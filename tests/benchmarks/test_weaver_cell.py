@@ -1,13 +1,19 @@
 """benchmarks.weaver_cell: the other library sees the same jets and the same numbers."""
 
+import dataclasses
+
 import jax
 import numpy as np
+import pytest
 
+from benchmarks.bench import Failed
+from benchmarks.peer_steps import rate, rows_of
 from benchmarks.weaver_cell import settings, write_split
 from jetfm.data import Manifest, jet_schema, open_dataset
 from jetfm.data.ingest import ingest
 from jetfm.data.plan import Settings
 from jetfm.nn.standardise import StandardiseInputs
+from jetfm.train.optim import Optimizer, schedule
 from launch import cli
 from tests.jets import write_files
 
@@ -40,8 +46,27 @@ def test_every_jet_is_written_once_with_the_features_that_models_see(tmp_path):
   assert not found
 
 
-def test_it_trains_as_long_on_as_many_jets_as_the_stage():
-  config = cli.load_file("configs/lorentz_part.py:cpu")
+def test_it_is_trained_as_the_stage_is():
+  config = cli.load_file("configs/lorentz_part.py:short")
   found = settings(config, jet_schema("kin4"), seed=3)
-  assert (found["seed"], found["steps"]) == (3, config.stage.classify.steps)
+  assert found["model"]["block_params"]["dropout"] == config.encoder.dropout > 0
   assert found["model"]["embed_dims"][-1] == config.encoder.width
+  config.stage.classify.accumulate = 2
+  with pytest.raises(Failed, match="accumulate: the peer knows 1 alone, got 2"):
+    settings(config, jet_schema("kin4"), seed=3)
+
+
+def test_rates_are_those_of_our_optimizer():
+  options = Optimizer(rate=3e-3, warmup=5, final=0.1)
+  ours = schedule(options, 40)
+  for step in range(40):
+    theirs = rate(step, 40, dataclasses.asdict(options))
+    np.testing.assert_allclose(theirs, ours(step), rtol=1e-5)
+
+
+def test_steps_see_every_jet_once_an_epoch_and_go_on_where_they_stopped():
+  whole = list(rows_of(12, 3, seed=1, first=0, steps=9))
+  assert sorted(np.concatenate(whole[:4])) == sorted(np.concatenate(whole[4:8])) == list(range(12))
+  assert any((a != b).any() for a, b in zip(whole[:4], whole[4:8], strict=True))
+  for a, b in zip(rows_of(12, 3, seed=1, first=5, steps=9), whole[5:], strict=True):
+    np.testing.assert_array_equal(a, b)

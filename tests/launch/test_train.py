@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import lorentz_part
 from jetfm.data.jet_schema import jet_schema
 from jetfm.models.encoders import make_encoder
 from jetfm.train import (
@@ -166,7 +167,7 @@ def test_workdir_is_needed(dataset, capsys):
   assert "--workdir" in log
 
 
-@pytest.mark.parametrize("variant", ["tiny", "base", "part", "tiny_part"])
+@pytest.mark.parametrize("variant", lorentz_part.VARIANTS)
 def test_every_variant_is_read_completely(variant):
   from launch.plan import read_plan
 

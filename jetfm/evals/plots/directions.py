@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from jetfm.evals.plots.jets import LARGEST
 from jetfm.evals.plots.style import new_figure, style
 
-DECADES = 1e3
-"""Between the lightest and the darkest shade."""
+CONTRAST = 1e3
+"""Of the darkest and the lightest shade."""
 
 
 def directions_figure(
@@ -34,8 +34,8 @@ def directions_figure(
     for i, ax in enumerate(axes):
       # Cores and halos of jets differ by orders of magnitude.
       most = max(float(density[i].max()), 1e-9)
-      norm = LogNorm(most / DECADES, most)
-      ax.pcolormesh(edges, edges, density[i].T.clip(most / DECADES), norm=norm, cmap="Blues")
+      norm = LogNorm(most / CONTRAST, most)
+      ax.pcolormesh(edges, edges, density[i].T.clip(most / CONTRAST), norm=norm, cmap="Blues")
       pt, deta, dphi = visible[i].T
       area = LARGEST * pt / max(pt.max(initial=0), 1e-9) + 3
       ax.scatter(deta, dphi, s=area, facecolor="none", edgecolor="black", linewidth=0.8)
