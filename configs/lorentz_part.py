@@ -6,9 +6,9 @@
 Variants: `base` is the published size (D 128, H 8, L 8, about 2.1 M parameters), `short` the same
 with a schedule of minutes on one H100; `tiny` runs in minutes on a laptop, `cpu` trains the same
 longer, for the table of `benchmarks.reproduce`. `part`, `short_part`, `cpu_part` and `tiny_part`
-lack the equivariant layers. A run is a list of stages; each has its folder in the workdir, with the checkpoints `last` (for resuming) and
-`best` (for use), metrics.jsonl and TensorBoard files. The same command goes on with a run that was
-interrupted. One stage alone, from another run's encoder:
+lack the equivariant layers. A run is a list of stages; each has its folder in the workdir, with the
+checkpoints `last` (for resuming) and `best` (for use), metrics.jsonl and TensorBoard files. The
+same command goes on with a run that was interrupted. One stage alone, from another run's encoder:
 
   python -m launch.train --config=configs/lorentz_part.py:base --workdir=runs/tag \\
       --config.data.directory=datasets/jets --config.stages=classify \\
