@@ -1,6 +1,6 @@
 """weaver-core's ParT trained on jets of `benchmarks.weaver_cell`, and its scores of the test jets.
 
-  python -m benchmarks.peer_training JETS FOLDER
+  python -m benchmarks.peer_training JETS FOLDER THREADS
 
 JETS has train.npz, valid.npz and test.npz, FOLDER settings.json; it gets scores.npy and about.json.
 Runs in the peers' environment: needs torch, numpy and weaver-core. AdamW with a rate that rises and
@@ -166,9 +166,9 @@ def train(
 
 
 def main() -> None:
-  folder, out = (pathlib.Path(argument) for argument in sys.argv[1:])
+  folder, out = (pathlib.Path(argument) for argument in sys.argv[1:3])
+  torch.set_num_threads(int(sys.argv[3]))
   settings = json.loads((out / "settings.json").read_text())
-  torch.set_num_threads(settings["threads"])
   device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
   model = train(settings, folder, out / "last.pt", device)
   packages = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "weaver-core")]

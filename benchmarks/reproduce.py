@@ -6,12 +6,12 @@
 
 A cell is one row and one seed: trained by launch.train, asked on the whole test split. Label cells
 train on a fraction of the labels, from an encoder that was pretrained without any, with learning
-rates that fall block by block, and from scratch, at the full rate.
-Cells are kept in FOLDER: the same command goes on where it was ended, also in the middle of a
-training. --rows=ROWS, separated by commas, are the rows that are worked on, and what they start
-from; --processes=2 makes so many cells at a time: a training of `cpu` keeps one core busy. When
---budget is spent, what is finished is shown. Further arguments go to every launch.train, such as
---config.stage.pretrain.steps=5000; another FOLDER is needed for other settings.
+rates that fall block by block, and from scratch, at the full rate. Cells are kept in FOLDER: the
+same command goes on where it was ended, also in the middle of a training. --rows=ROWS, separated by
+commas, are the rows that are worked on, and what they start from; --processes=2 makes so many cells
+at a time: a training of `cpu` keeps one core busy. When --budget is spent, what is finished is
+shown. Further arguments go to every launch.train, such as --config.stage.pretrain.steps=5000;
+another FOLDER is needed for other settings.
 
 clear: stages of configs/clear.py on 60,000 events of training (--events), 10,000 to choose
 checkpoints with and 30,000 to test with, generated where --data names none. Rows: knn, probe_1 ..
@@ -20,10 +20,10 @@ stages pretrain_views of these are not. With all labels the row `differential` s
 Published accuracies are of 3 M events of the experiment's own simulation.
 
 jets: stages of configs/lorentz_part.py on 80,000 generated jets of training and 10,000 each for
-validation and test, with the four published features alone (kin4). Rows: pretrain, classify,
-regress, generate, super_resolve, labels, part (no equivariant layers), weaver (weaver-core's ParT
-of the same size on the same jets, in the peers' environment). Published numbers are of 100,000 jets
-of JetClass, and count what jetfm.evals.metrics.seed says.
+validation and test, with the four published features alone (kin4); the mass regression trains all
+layers. Rows: pretrain, classify, regress, generate, super_resolve, labels, part (no equivariant
+layers), weaver (weaver-core's ParT of the same size on the same jets, in the peers' environment).
+Published numbers are of 100,000 jets of JetClass, and count what jetfm.evals.metrics.seed says.
 
 Only what is measured in one table can be compared strictly: published figures are of other samples.
 The last line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.

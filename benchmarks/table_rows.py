@@ -10,8 +10,6 @@ import numpy as np
 from benchmarks.cells import Cell, Numbers
 
 Done = Mapping[Cell, Numbers]
-
-
 Side = tuple[str, float, str]
 """row, fraction and start of the cells of one way of training."""
 

@@ -33,10 +33,8 @@ def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
   """
   schema = Manifest.load(bench.data).schema(inputs)
   jets, folder = bench.out / "weaver" / "jets", bench.out / "weaver" / f"seed{seed}"
-  wanted = settings(bench.settings(), schema, seed)
-  wanted["threads"] = max(1, (os.cpu_count() or 1) // bench.processes)
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "settings.json").write_text(json.dumps(wanted))
+  (folder / "settings.json").write_text(json.dumps(settings(bench.settings(), schema, seed)))
   with bench.turn(), jax.default_device(jax.devices("cpu")[0]):
     try:
       python = peer_python()
@@ -45,8 +43,9 @@ def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
     for split in ("train", "valid", "test"):
       if not (jets / f"{split}.npz").exists():
         write_split(bench.data, split, schema, jets / f"{split}.npz")
+  threads = max(1, (os.cpu_count() or 1) // bench.processes)
   bench.run(
-    [python, "-m", "benchmarks.peer_training", str(jets), str(folder)],
+    [python, "-m", "benchmarks.peer_training", str(jets), str(folder), str(threads)],
     log=str((folder / "log.txt").relative_to(bench.out)),
   )
   scores = np.load(folder / "scores.npy")
