@@ -57,9 +57,9 @@ class Predictor:
 
   The result of an event does not depend on the others, on their order or on padding, to the last
   bit (with the same versions, device and number of CPU threads; on a GPU with
-  --xla_gpu_deterministic_ops=true; on x86 without AVX-512 to some 1e-7). Random draws belong to
-  the seed and `Batch.event_id`. The first call of a method compiles once for each of the `lengths`
-  that occurs. `task` names one of several tasks of a kind; with one it is not needed.
+  --xla_gpu_deterministic_ops=true). Random draws belong to the seed and `Batch.event_id`. The first
+  call of a method compiles once for each of the `lengths` that occurs. `task` names one of several
+  tasks of a kind; with one it is not needed.
 
   Attributes:
     trained: model, tasks, variables and checkpoint.

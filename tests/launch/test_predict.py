@@ -19,7 +19,6 @@ from launch import cli, evaluate, predict
 from launch.evaluation import tasks
 from tests.inference.toy import SCHEMA, TARGETS, TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
-from tests.processor import assert_same_scores
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -81,7 +80,7 @@ def read(path):
 def assert_same(got, want):
   assert list(got) == list(want)
   for name in want:
-    assert_same_scores(got[name], want[name], name)
+    np.testing.assert_array_equal(got[name], want[name], strict=True, err_msg=name)
 
 
 def test_a_friend_has_the_entries_of_its_file(predicted, files):
@@ -120,7 +119,7 @@ def test_equal_to_the_ingested_data_set_bit_for_bit(predicted, files, checkpoint
   for name, values in columns.items():
     # Events are numbered through the files in the order of their names.
     friend = np.concatenate([branches[name] for branches in predicted.values()])
-    assert_same_scores(friend[ids[used]], values[used], name)
+    np.testing.assert_array_equal(friend[ids[used]], values[used], err_msg=name)
 
 
 def test_equal_to_what_evaluation_sees_bit_for_bit(
@@ -233,7 +232,7 @@ def test_unusable_jets(kind, predicted, checkpoints, tmp_path, capsys):
   good = np.setdiff1d(np.arange(JETS), bad)
   for name, values in read(out / "TTBar_0.root").items():
     assert np.isnan(values[bad]).all() and len(values) == JETS
-    assert_same_scores(values[good], predicted["TTBar_0"][name][good], name)
+    np.testing.assert_array_equal(values[good], predicted["TTBar_0"][name][good])
 
 
 def test_a_missing_branch_is_found_before_any_work(files, checkpoints, tmp_path, capsys):

@@ -15,7 +15,6 @@ from launch import cli, predict
 from tests.data.test_events import CHAINS, N, ingest, random_events, write
 from tests.inference.toy import TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
-from tests.processor import assert_same_scores
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -106,7 +105,7 @@ def test_equal_to_the_ingested_data_set_bit_for_bit(predicted, files, run, tmp_p
   columns["embedding"] = predictor.embed(batches)
   for name, values in columns.items():
     friend = np.concatenate([branches[name] for branches in predicted.values()])
-    assert_same_scores(friend[ids[used]], values[used], name)
+    np.testing.assert_array_equal(friend[ids[used]], values[used], err_msg=name)
 
 
 @pytest.mark.parametrize("kind", ["no chains", "other names", "missing values are not numbers"])
@@ -124,7 +123,7 @@ def test_what_does_not_matter(kind, predicted, run, tmp_path):
   path = write(tmp_path / "in" / "jpsi_0.root", events, chains)
   assert status(run / "tag", path, tmp_path / "out", **keys) == 0
   for name, values in read(tmp_path / "out" / "jpsi_0.root").items():
-    assert_same_scores(values, predicted["jpsi_0"][name], name)
+    np.testing.assert_array_equal(values, predicted["jpsi_0"][name], err_msg=name)
 
 
 def test_unusable_events_are_nan_and_counted(predicted, run, tmp_path, capsys):
@@ -142,7 +141,7 @@ def test_unusable_events_are_nan_and_counted(predicted, run, tmp_path, capsys):
   for name, values in read(out / "jpsi_0.root").items():
     np.testing.assert_array_equal(np.isnan(values), np.arange(N) == bad)
     good = np.arange(N) != bad
-    assert_same_scores(values[good], predicted["jpsi_0"][name][good], name)
+    np.testing.assert_array_equal(values[good], predicted["jpsi_0"][name][good])
 
 
 def test_pretraining_gives_an_embedding(files, run, tmp_path, capsys):
