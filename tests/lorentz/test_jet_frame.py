@@ -32,8 +32,9 @@ def test_jet_is_at_rapidity_and_phi_zero(sample):
 def test_masses_and_transverse_momenta_stay(sample):
   p4, mask = sample
   moved, _ = lorentz.to_jet_frame(p4, mask)
-  close(lorentz.mass_squared(moved), lorentz.mass_squared(p4))
-  close(lorentz.constituent_mass(moved, mask), lorentz.constituent_mass(p4, mask))
+  # Squares of energies of up to 1e3 GeV cancel, and the root is taken of what is left.
+  close(lorentz.mass_squared(moved), lorentz.mass_squared(p4), atol=1e-9)
+  close(lorentz.constituent_mass(moved, mask), lorentz.constituent_mass(p4, mask), atol=1e-8)
   close(lorentz.transverse_momentum(moved), lorentz.transverse_momentum(p4))
 
 
