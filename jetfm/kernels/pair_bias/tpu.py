@@ -7,6 +7,7 @@ order and add to the same weight gradients.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -74,13 +75,15 @@ def _forward(weights, particles, *, options: Options) -> jax.Array:
 
 
 def _forward_kernel(weights, rows, columns, out_ref, *, options: Options):
-  for row in range(ROWS):
+  def of_row(row):
     x, hidden, _ = _features(rows, columns, row, weights.kernels[0].shape[1], options)
     for layer in range(len(options.widths)):
       x = _hidden_layer(x, weights, layer, options)[0]
     bias = dot(weights.kernels[-1][...], x) + weights.biases[-1][...]
     bias = jnp.where(hidden, weights.hidden[...], bias)
     out_ref[0, :, row, :] = bias.astype(out_ref.dtype)
+
+  _each_row(of_row, options)
 
 
 def _backward(weights, particles, d_bias, *, options: Options):
@@ -110,11 +113,22 @@ def _backward_kernel(weights, rows, columns, d_bias_ref, d_weights_ref, *, optio
     for ref in jax.tree.leaves(d_weights_ref):
       ref[...] = jnp.zeros(ref.shape, ref.dtype)
 
-  for row in range(ROWS):
+  def of_row(row):
     x, hidden, visible = _features(rows, columns, row, weights.kernels[0].shape[1], options)
     d_bias = jnp.where(visible, d_bias_ref[0, :, row, :], 0)
     d_bias = d_bias.astype(accumulator(options.dtype))
     _add_gradients(d_weights_ref, weights, x, hidden, d_bias, options)
+
+  _each_row(of_row, options)
+
+
+def _each_row(of_row: Callable[[Any], None], options: Options) -> None:
+  """Unrolled, as a TPU wants it; the interpreter would only compile the same eight times."""
+  if options.interpret:
+    jax.lax.fori_loop(0, ROWS, lambda row, _: of_row(row), None)
+  else:
+    for row in range(ROWS):
+      of_row(row)
 
 
 _bias = bias_of(_forward, _backward)
@@ -161,9 +175,9 @@ def _hidden_layer(x, weights, number: int, options: Options):
   return out.astype(options.dtype), slope, unit, inverse
 
 
-def _features(rows, columns, row: int, height: int, options: Options):
+def _features(rows, columns, row, height: int, options: Options):
   """Of a particle with all: features (height, pairs), (1, pairs) is hidden, is inside the event."""
-  *one, one_hidden, one_visible = (rows[0, row : row + 1, k : k + 1] for k in range(FIELDS + 1))
+  *one, one_hidden, one_visible = (rows[0, pl.ds(row, 1), k : k + 1] for k in range(FIELDS + 1))
   *many, many_hidden, many_visible = (columns[0, k : k + 1, :] for k in range(FIELDS + 1))
   features = features_of(PairMomenta(*one), PairMomenta(*many), options.kind)
   place = jax.lax.broadcasted_iota(jnp.int32, (height, columns.shape[2]), 0)
