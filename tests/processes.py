@@ -1,11 +1,37 @@
-"""Several processes of one program on this machine, joined by jax.distributed."""
+"""Processes with simulated devices on this machine; several are joined by jax.distributed."""
 
+import json
 import os
 import pathlib
 import socket
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+def on_devices(count, function):
+  """What `function`, MODULE:NAME, returns in a fresh process with so many devices, through JSON."""
+  module, name = function.split(":")
+  code = f"""
+import importlib, json, jax
+assert jax.device_count() == {count}
+print(json.dumps(importlib.import_module("{module}").{name}()))
+"""
+  run = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    env={**os.environ, **_simulated(count)},
+    capture_output=True,
+    text=True,
+  )
+  assert run.returncode == 0, run.stderr
+  return json.loads(run.stdout)
+
+
+def _simulated(devices):
+  flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+  return {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 
 def start(commands, logs, devices=1, slurm=False, **environment):
@@ -16,8 +42,7 @@ def start(commands, logs, devices=1, slurm=False, **environment):
     devices: simulated ones of each process.
     slurm: the variables of a Slurm step, instead of JAX's own.
   """
-  flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-  common = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment}
+  common = {**_simulated(devices), **environment}
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port, count = free.getsockname()[1], len(commands)

@@ -28,7 +28,7 @@ SMALLER = {
   "encoder.heads": 2,
   "encoder.embed_widths": "(8,)",
   "encoder.pair_widths": "(8,)",
-  "data.lengths": "(16,128)",
+  "data.lengths": "(128,)",
   "data.batch_size": 16,
   "data.eval_batch_size": 16,
   "data.eval_events": 32,

@@ -1,9 +1,6 @@
 """Kernels on several devices: each takes its own events, and none is moved."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tests.kernels.conftest import assert_close
 from tests.kernels.test_pair_bias import momenta, weights
 from tests.kernels.test_token_layers import numbers, residual_weights
-from tests.processes import ROOT
+from tests.processes import on_devices
 
 DEVICES = 2
 
@@ -27,7 +24,6 @@ def check() -> None:
   from jetfm.kernels.token_layers import BlockDropout, normalised_linear, residual_mlp
   from jetfm.kernels.token_layers.api import FEW_TOKENS
 
-  assert jax.device_count() == DEVICES
   rng = np.random.default_rng(0)
   n, heads = 6, 3
   q, k, v = (jnp.asarray(rng.normal(size=(4, n, heads, 8)), jnp.float32) for _ in range(3))
@@ -93,10 +89,4 @@ def check() -> None:
 
 
 def test_events_stay_on_their_devices():
-  flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
-  code = "from tests.kernels import test_partition; test_partition.check()"
-  environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-  result = subprocess.run(
-    [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
-  )
-  assert result.returncode == 0, result.stderr
+  on_devices(DEVICES, f"{__name__}:check")

@@ -21,7 +21,7 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def compiled_once():
+def loaded_once():
   """Predictions in one process share their compiled models: compilation is what they cost."""
   patch = pytest.MonkeyPatch()
   patch.setattr(inference, "load", functools.cache(inference.load))

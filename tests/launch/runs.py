@@ -7,7 +7,7 @@ import sys
 from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIG = str(ROOT / "configs" / "lorentz_part.py") + ":tiny"
+CONFIG = str(ROOT / "configs" / "lorentz_part.py") + ":tiny_part"
 SMALL = {
   "encoder.width": 8,
   "encoder.depth": 1,

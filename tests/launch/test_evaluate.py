@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 
-import jax
 import numpy as np
 import pytest
 
@@ -33,24 +32,6 @@ LENGTHS = (24,)
 OPTIONS = Options(0, "QCD", 0, 0, (), figures=False, map_events=0)
 PRETRAINED = ("masked_particles", "masked_directions")
 FINE_TUNED = ("classification", "regression", "generation", "super_resolution")
-
-
-@pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory):
-  """Compilation is what these tests cost: equal programs are compiled once in this module."""
-  keys = {
-    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-    "jax_persistent_cache_min_compile_time_secs": 0.1,
-    "jax_persistent_cache_min_entry_size_bytes": -1,
-  }
-  before = {key: getattr(jax.config, key) for key in keys}
-  for key, value in keys.items():
-    jax.config.update(key, value)
-  evaluate.compilation_cache.reset_cache()
-  yield
-  for key, value in before.items():
-    jax.config.update(key, value)
-  evaluate.compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +86,7 @@ def results(out):
 
 
 @pytest.fixture(scope="module")
-def evaluated(runs, dataset, tmp_path_factory, compiled_once):
+def evaluated(runs, dataset, tmp_path_factory):
   """The report of both runs."""
   out = tmp_path_factory.mktemp("report") / "both"
   assert status([runs / "whole", runs / "tagger"], dataset, out) == 0
@@ -354,7 +335,7 @@ def test_stages_with_the_same_task_get_columns_of_their_own(runs, dataset, tmp_p
   assert first.facts["stages and steps"] == "first 7"
 
 
-def test_runs_of_several_seeds_have_a_column_of_means(dataset, tmp_path, capsys, compiled_once):
+def test_runs_of_several_seeds_have_a_column_of_means(dataset, tmp_path, capsys):
   folders = []
   for name, seed, rate in (("a", 0, 1), ("b", 1, 1), ("other", 2, 2)):
     settings = {"seed": seed, "stage": {"rate": rate}}

@@ -20,7 +20,7 @@ from launch.evaluation import tasks
 from tests.inference.toy import SCHEMA, TARGETS, TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "predict.py")

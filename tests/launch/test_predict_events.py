@@ -16,7 +16,7 @@ from tests.data.test_events import CHAINS, N, ingest, random_events, write
 from tests.inference.toy import TASKS, save_checkpoint
 from tests.jets import random_jets, write_root
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 CONFIG = str(pathlib.Path(__file__).parents[2] / "configs" / "predict.py")
 CLEAR = {

@@ -1,11 +1,5 @@
 """Contrastive losses: what pulls, what counts, and that several devices compute what one does."""
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +7,8 @@ import pytest
 from jax.test_util import check_grads
 
 from jetfm.objectives import nearest_is_positive, nt_xent, supervised_contrastive
+from tests.processes import on_devices
 
-ROOT = pathlib.Path(__file__).parents[2]
 DEVICES = 4
 LABEL = np.array([0, 1, 0, 2, 1, 0, 2, 3])
 """Class 3 has one event: an anchor without positives."""
@@ -118,14 +112,6 @@ def test_nearest_other_event():
   np.testing.assert_array_equal(counted, [True, True, False, False, False])
 
 
-SHARDED = """
-import json, jax
-from tests.objectives import test_contrastive
-assert jax.device_count() == test_contrastive.DEVICES
-print(json.dumps(test_contrastive.on_all_devices()))
-"""
-
-
 def on_all_devices():
   """Losses and a sum of gradients, inputs split over all devices that there are."""
   from jetfm.train import data_mesh
@@ -145,14 +131,5 @@ def on_all_devices():
 
 
 def test_four_devices_give_the_loss_of_one():
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
-    "JAX_PLATFORMS": "cpu",
-    "PYTHONPATH": str(ROOT),
-  }
-  result = subprocess.run(
-    [sys.executable, "-c", SHARDED], cwd=ROOT, env=environment, capture_output=True, text=True
-  )
-  assert result.returncode == 0, result.stderr
-  np.testing.assert_allclose(json.loads(result.stdout), on_all_devices(), rtol=1e-5, atol=1e-6)
+  found = on_devices(DEVICES, f"{__name__}:on_all_devices")
+  np.testing.assert_allclose(found, on_all_devices(), rtol=1e-5, atol=1e-6)

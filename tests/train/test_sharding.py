@@ -1,27 +1,14 @@
 """Several devices compute what one does."""
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import numpy as np
 import pytest
 
 from jetfm.train import data_mesh, make_train_step, replicate, shard_batches
+from tests.processes import on_devices
 from tests.train import toy
 
-ROOT = pathlib.Path(__file__).parents[2]
 DEVICES = 4
-
-TRAIN = """
-import json, jax
-from tests.train import test_sharding
-assert jax.device_count() == test_sharding.DEVICES
-print(json.dumps(test_sharding.losses()))
-"""
 
 
 def losses(steps=3):
@@ -39,17 +26,8 @@ def losses(steps=3):
 
 
 def test_four_devices_give_the_loss_of_one():
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
-    "JAX_PLATFORMS": "cpu",
-    "PYTHONPATH": str(ROOT),
-  }
-  result = subprocess.run(
-    [sys.executable, "-c", TRAIN], cwd=ROOT, env=environment, capture_output=True, text=True
-  )
-  assert result.returncode == 0, result.stderr
-  np.testing.assert_allclose(json.loads(result.stdout), losses(), rtol=1e-6)
+  found = on_devices(DEVICES, f"{__name__}:losses")
+  np.testing.assert_allclose(found, losses(), rtol=1e-6)
 
 
 def test_stacked_batches_are_split_over_events():
