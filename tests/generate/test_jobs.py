@@ -47,30 +47,30 @@ def test_plan():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """Eight small files, made in this process, without interruption."""
+  """Six small files, made in this process, without interruption."""
   folder = tmp_path_factory.mktemp("whole")
   seen = []
   made = make_files(
-    plan_files(folder, ["Zqq", "Wqq"], 24, 6, 1), progress=lambda *n: seen.append(n)
+    plan_files(folder, ["Zqq", "Wqq"], 18, 6, 1), progress=lambda *n: seen.append(n)
   )
-  assert len(made) == 8 and seen[-1] == (48, 48)
+  assert len(made) == 6 and seen[-1] == (36, 36)
   return folder
 
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_files(whole, tmp_path):
-  make_files(plan_files(tmp_path, ["Wqq", "Zqq"], 24, 6, 1), processes=2)
+  make_files(plan_files(tmp_path, ["Wqq", "Zqq"], 18, 6, 1), processes=2)
   assert_same(content(whole), content(tmp_path))
 
 
 def test_files_that_are_there_are_kept(whole):
   before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
-  assert make_files(plan_files(whole, ["Zqq", "Wqq"], 24, 6, 1)) == []
+  assert make_files(plan_files(whole, ["Zqq", "Wqq"], 18, 6, 1)) == []
   assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
 
 
 @pytest.mark.parametrize(
-  "jets, per_file, seed, words", [(24, 6, 2, "seed 1"), (10, 5, 1, "jets 6"), (8, 6, 1, "jets 6")]
+  "jets, per_file, seed, words", [(18, 6, 2, "seed 1"), (10, 5, 1, "jets 6"), (8, 6, 1, "jets 6")]
 )
 def test_files_of_other_settings_are_an_error(whole, jets, per_file, seed, words):
   with pytest.raises(OutputError, match="was made with other settings") as caught:
@@ -81,7 +81,7 @@ def test_files_of_other_settings_are_an_error(whole, jets, per_file, seed, words
 def command(folder):
   return [
     *(sys.executable, "-m", "launch.generate", "--config.classes=Zqq,Wqq"),
-    *("--config.jets_per_class=24", "--config.jets_per_file=6", "--config.seed=1"),
+    *("--config.jets_per_class=18", "--config.jets_per_file=6", "--config.seed=1"),
     *("--config.processes=2", f"--config.out={folder}"),
   ]
 
@@ -115,7 +115,7 @@ def test_killed_launcher_leaves_complete_files_and_a_rerun_completes_them(whole,
   expected = content(whole)
   complete = content(tmp_path)
   assert_same(complete, {name: expected[name] for name in complete})
-  assert len(complete) < 8
+  assert len(complete) < 6
   if sign != signal.SIGKILL:
     assert not list(tmp_path.glob(".*"))
 

@@ -11,7 +11,7 @@ from tests.kernels.conftest import assert_close
 from tests.kernels.test_pair_attention import SIZES, TOLERANCES, with_gradients
 
 TOLERANCE = TOLERANCES["bfloat16"]
-QUICK = {(17, 8), (128, 16)}  # less than a tile, and several of them
+QUICK = {(17, 8)}  # less than a tile; attention between sets has several
 
 
 def arrays_of(n, width, heads=2, dtype="bfloat16"):
