@@ -45,7 +45,7 @@ def two_layers(name, n, width):
 )
 def test_equals_the_reference_in_float64(x64, mosaic_gpu, n, width):
   """Results and all gradients, with that of a shared bias added up in place."""
-  # Beyond a tile each head costs the interpreter seconds.
+  # With more than two tiles of keys each head costs the interpreter seconds.
   arrays = arrays_of(n, width, heads=2 if n <= 100 else 1)
   lengths = np.array([0, n, (n + 2) // 3], np.int32)
   got = with_gradients(arrays, lengths, two_layers(mosaic_gpu, n, width))
