@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -374,3 +375,21 @@ def test_only_alike_trainings_of_different_seeds_have_a_mean(changed, means):
     return Column(name, sections, settings={"tune": known})
 
   assert len(means_over_seeds([column("a", seed=0), column("b", **changed)])) == means
+
+
+def test_programs_are_kept_for_the_run_alone_unless_there_is_a_folder():
+  def folder():
+    return jax.config.jax_compilation_cache_dir
+
+  given = folder()  # that of the suite
+  with evaluate._shared_programs():
+    assert folder() == given
+  jax.config.update("jax_compilation_cache_dir", None)
+  try:
+    with evaluate._shared_programs():
+      own = pathlib.Path(folder())
+      assert own.is_dir()
+    assert folder() is None and not own.exists()
+  finally:
+    jax.config.update("jax_compilation_cache_dir", given)
+    evaluate.compilation_cache.reset_cache()
