@@ -34,10 +34,6 @@ SMALLER = {
   "data.eval_events": 32,
 }
 SMALLER_STAGE = {"steps": 4, "optimizer.warmup": 1, "eval_every": 2, "save_every": 2}
-PRETRAIN = (
-  "python -m launch.train --config=configs/lorentz_part.py:tiny --workdir=runs/tiny"
-  " --config.data.directory=datasets/jets --config.stages=pretrain"
-)
 
 
 def blocks(document):
@@ -123,16 +119,6 @@ def test_links_and_keys_exist(document):
     assert re.search(rf"\b{key.split('.')[0]}\b", configs), f"{document}: --config.{key}"
 
 
-@pytest.mark.slow
-def test_adding_a_task(clone):
-  printed = clone.work_through(ROOT / "jetfm" / "tasks" / "README.md")
-  assert "starts from" in printed[1] and "loaded" in printed[1]
-  metrics = (clone.folder / "runs" / "tau21" / "tau21" / "metrics.jsonl").read_text()
-  assert "tau21/mse" in metrics and "tau21/mae" in metrics
-  test = Manifest.load(clone.folder / "datasets" / "jets").splits["test"].num_events
-  assert f"{test} jets, tau21 0." in printed[2]
-
-
 def padded(values, length):
   return np.asarray(ak.fill_none(ak.pad_none(values, length, clip=True), 0), np.float32)
 
@@ -178,9 +164,23 @@ def polar(jets):
 
 
 @pytest.mark.slow
-def test_using_ones_own_ntuple(clone):
+def test_they_can_be_worked_through(clone):
+  """One after the other: the second one fine-tunes what is pretrained in the first."""
+  work_through_tasks(clone)
+  work_through_ntuples(clone)
+
+
+def work_through_tasks(clone):
+  printed = clone.work_through(ROOT / "jetfm" / "tasks" / "README.md")
+  assert "starts from" in printed[1] and "loaded" in printed[1]
+  metrics = (clone.folder / "runs" / "tau21" / "tau21" / "metrics.jsonl").read_text()
+  assert "tau21/mse" in metrics and "tau21/mae" in metrics
+  test = Manifest.load(clone.folder / "datasets" / "jets").splits["test"].num_events
+  assert f"{test} jets, tau21 0." in printed[2]
+
+
+def work_through_ntuples(clone):
   write_ntuples(clone.folder)
-  clone.run(PRETRAIN)
   printed = clone.work_through(ROOT / "jetfm" / "data" / "README.md")
   sizes = {"mine": 120, "polar": 120, "events": 60, "arrays": 60}
   for name, jets in sizes.items():

@@ -7,7 +7,7 @@ import sys
 from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIG = str(ROOT / "configs" / "lorentz_part.py") + ":tiny_part"
+CONFIG = str(ROOT / "tests" / "launch" / "one_task.py")
 SMALL = {
   "encoder.width": 8,
   "encoder.depth": 1,
