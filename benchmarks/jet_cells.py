@@ -28,8 +28,6 @@ FRACTIONS = (0.01, 1.0, 0.1)
 TARGETS = ("seed_mass", "mass", "gen_mass")
 ALWAYS = {
   "data__inputs": INPUTS,
-  # The published mass follows E / pT, which pretraining has no use for: all layers must learn it.
-  "stage__regress__strategy": "full",
   "stage__regress__tasks__regression__targets": TARGETS,
 }
 """Keys that make the table what it is."""

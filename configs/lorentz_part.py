@@ -129,7 +129,6 @@ def get_config(variant="base"):
     size,
     "regress",
     {"regression": {"targets": ("mass", "gen_mass"), "error": "huber", "head_options": pooled}},
-    strategy="partial",
   )
   stage.generate = _stage(
     size,
