@@ -106,6 +106,7 @@ def get_config(variant="base"):
   cloud = {**pooled, "dropout": 0.0}
   particles = 64 if size == "tiny" else 128
   pretrain = ("rotate_phi", "flip_eta")
+  whole = 1e-3 if small else 3e-4  # the learning rate of all layers, pretrained ones too
   stage = config.stage = ConfigDict()
   stage.pretrain = _stage(
     size,
@@ -129,6 +130,7 @@ def get_config(variant="base"):
     size,
     "regress",
     {"regression": {"targets": ("mass", "gen_mass"), "error": "huber", "head_options": pooled}},
+    rate=whole,
   )
   stage.generate = _stage(
     size,
@@ -158,8 +160,7 @@ def get_config(variant="base"):
         "head_options": cloud,
       }
     },
-    strategy="full",
-    rate=1e-3 if small else 3e-4,
+    rate=whole,
   )
   return config
 
