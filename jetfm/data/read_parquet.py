@@ -14,6 +14,9 @@ from jetfm.data.events import Layout
 from jetfm.data.jagged import JaggedFile
 from jetfm.data.sources import Chunk
 
+READ_BYTES = 1 << 16
+"""Of a column at a time. Less than its pages, usually a megabyte: smaller ones would be kept."""
+
 
 class ParquetSource:
   """A `Source`: one Parquet file, read in batches of rows."""
@@ -24,7 +27,8 @@ class ParquetSource:
   def __init__(self, path: pathlib.Path, branches: Mapping[str, str]):
     self.path = path
     try:
-      self._file = pq.ParquetFile(path)
+      # By default the whole file is read ahead, whatever the size of the batches.
+      self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
     except (pa.ArrowException, OSError) as error:
       raise _damaged(path, error) from None
     self.entries = self._file.metadata.num_rows

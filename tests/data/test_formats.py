@@ -6,6 +6,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from jetfm.data import read_parquet
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.manifest import SPLITS
@@ -98,6 +99,27 @@ def test_parquet_gives_what_root_gives(reference, tmp_path):
   (tmp_path / "HToBB_1.parquet").write_bytes(b"PAR1 no")
   with pytest.raises(DataError, match=r"HToBB_1.parquet: not a readable Parquet file"):
     quiet_ingest(tmp_path / "HToBB_1.parquet", tmp_path / "bad")
+
+
+@pytest.mark.parametrize("row_group_size", [50, 5000])
+def test_a_parquet_file_is_not_in_memory_as_a_whole(tmp_path, monkeypatch, row_group_size):
+  pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+  monkeypatch.setattr(read_parquet, "READ_BYTES", 1 << 12)
+  path = tmp_path / "HToBB_0.parquet"
+  jets = random_jets(5000, "Hbb")
+  table = ak.Array({k: v if isinstance(v, ak.Array) else ak.from_numpy(v) for k, v in jets.items()})
+  # Dictionaries and pages are read whole, whatever the file: a megabyte each if nothing is said.
+  options = {"use_dictionary": False, "data_page_size": 1 << 14}
+  pq.write_table(ak.to_arrow_table(table), path, row_group_size, **options)
+  source = read_parquet.open_source(path, {})
+  layout = Layout(("part_px", "part_py", "part_pz", "part_energy", "part_d0val"), ())
+  before = pa.total_allocated_bytes()
+  held = [
+    pa.total_allocated_bytes() - before
+    for _ in source.chunks(layout, ("QCD", "Hbb"), 0, source.entries, 50)
+  ]
+  source.close()
+  assert len(held) == 100 and max(held) < path.stat().st_size / 5
 
 
 @pytest.mark.parametrize("style", ["zeros", "num_particles", "mask"])
