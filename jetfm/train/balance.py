@@ -69,12 +69,17 @@ def balanced_gradient(
     equal to their mean. It costs one backward pass for each task. An encoder that is not trained
     leaves nothing to balance: r_t = 1. It is the limit of GradNorm (arXiv:1711.02257) without rates
     of training.
+  A task of weight 0 takes no part in it, whatever its loss.
   Raises: ValueError for another kind.
   """
   check_balance(kind)
 
-  def total(trained: PyTree, *arguments: Any):
+  def counted(trained: PyTree, *arguments: Any):
     losses, logs = losses_of(trained, *arguments)
+    return {task: loss for task, loss in losses.items() if weights[task]}, logs
+
+  def total(trained: PyTree, *arguments: Any):
+    losses, logs = counted(trained, *arguments)
     if kind == "uncertainty":
       value, learned = uncertainty_weighted(losses, weights, trained["heads"])
       return value, logs | learned
@@ -85,11 +90,11 @@ def balanced_gradient(
     return gradient, logs
 
   def of_each(trained: PyTree, *arguments: Any):
-    losses, back, logs = jax.vjp(lambda x: losses_of(x, *arguments), trained, has_aux=True)
+    losses, back, logs = jax.vjp(lambda x: counted(x, *arguments), trained, has_aux=True)
     zeros = jax.tree.map(jnp.zeros_like, losses)
     each = {task: back(zeros | {task: jnp.ones_like(losses[task])})[0] for task in losses}
     norms = {task: global_norm(gradient["encoder"]) for task, gradient in each.items()}
-    mean = sum(norms.values(), jnp.zeros(())) / len(norms)
+    mean = sum(norms.values(), jnp.zeros(())) / max(len(norms), 1)
     combined = jax.tree.map(jnp.zeros_like, trained)
     for task, gradient in each.items():
       some = norms[task] > 0

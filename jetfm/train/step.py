@@ -228,7 +228,8 @@ def weighted_loss(
   logs: Logs = {}
   for task, factor in tasks:
     value, terms = task.loss(statistics[task.name], weight, step)
-    total = total + factor * value
+    if factor:  # 0 times what is not finite would not be 0
+      total = total + factor * value
     logs[f"{task.name}/loss"] = value
     logs |= {f"{task.name}/{name}": term for name, term in terms.items()}
   return total, {"loss": total} | logs

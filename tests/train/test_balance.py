@@ -8,7 +8,7 @@ import pytest
 from jetfm.train import make_train_step, with_log_variances
 from jetfm.train import optim as optimizers
 from jetfm.train import state as train_state
-from jetfm.train.balance import LARGEST, balanced_gradient, uncertainty_weighted
+from jetfm.train.balance import BALANCES, LARGEST, balanced_gradient, uncertainty_weighted
 from jetfm.train.finetune import label, make_strategy
 from tests.train import toy
 
@@ -47,6 +47,21 @@ def test_gradient_norm_gives_each_task_its_share_of_the_encoder(x64):
   other, _ = balanced(TRAINED, 1e4)
   first, second = np.asarray(other["encoder"]["w"])
   assert first / second == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("kind", BALANCES)
+def test_a_task_of_weight_0_takes_no_part_whatever_its_loss(x64, kind):
+  def spoiled(trained):
+    losses, logs = losses_of(trained)
+    return losses | {"b": losses["b"] * np.nan}, logs
+
+  def alone(trained):
+    losses, logs = losses_of(trained)
+    return {"a": losses["a"]}, logs
+
+  gradient, _ = jax.jit(balanced_gradient(spoiled, {"a": 1.0, "b": 0.0}, kind))(TRAINED)
+  wanted, _ = jax.jit(balanced_gradient(alone, {"a": 1.0}, kind))(TRAINED)
+  jax.tree.map(np.testing.assert_allclose, gradient, wanted)
 
 
 def test_a_frozen_encoder_leaves_nothing_to_balance(x64):
