@@ -132,6 +132,7 @@ def run_stage(
   elif source is not None:
     train.check_same_encoder(source.description["model"], description, stage.rules)
     variables, report = train.transfer(source.variables, variables, stage.rules)
+    train.check_same_heads(source.description["model"], description, report.heads, stage.rules)
     state = train.replicate(train.create(variables, optimizer, labels, key), mesh)
     _say(f"{stage.name}: starts from {source.folder}\n{report}")
   else:

@@ -41,7 +41,14 @@ from jetfm.train.sharding import data_mesh, replicate, shard_batches
 from jetfm.train.state import TrainState, create, initialise
 from jetfm.train.step import global_statistics, make_eval_step, make_train_step, quotients
 from jetfm.train.termination import TerminationFlag
-from jetfm.train.transfer import Report, Rules, TransferError, check_same_encoder, transfer
+from jetfm.train.transfer import (
+  Report,
+  Rules,
+  TransferError,
+  check_same_encoder,
+  check_same_heads,
+  transfer,
+)
 
 __all__ = [
   # state and steps
@@ -82,6 +89,7 @@ __all__ = [
   "Report",
   "transfer",
   "check_same_encoder",
+  "check_same_heads",
   "TransferError",
   # loop
   "Stage",

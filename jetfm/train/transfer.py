@@ -1,4 +1,4 @@
-"""`init_from`: moving a trained encoder into a new model, and saying what was moved."""
+"""`init_from`: moving a trained encoder, and heads on request, into a new model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jetfm.models.encoders import make_encoder
+from jetfm.models.encoders import from_json, make_encoder
 from jetfm.schema import Schema
+from jetfm.tasks import Classification, make_task
 from jetfm.train.checkpoint import differences
 from jetfm.train.finetune import path_name
 from jetfm.typing import PyTree
 
+_HEADS = "heads/"
 HOW_TO_COMPUTE = ("dropout", "dtype", "remat", "implementation", "token_implementation")
 
 
@@ -34,8 +36,8 @@ class Rules:
     rename: ordered (source regex, target); the first that matches the whole path decides, the
       target may use \\1. An empty target leaves the array out on purpose.
     fresh: regexes of paths of the new model that start untrained on purpose.
-    differing: options of the encoder, 'features' or 'transforms', that are others than the
-      checkpoint's on purpose.
+    differing: options of the encoder, 'features', 'transforms', 'classes' or 'targets', that are
+      others than the checkpoint's on purpose.
   """
 
   rename: Sequence[tuple[str, str]] = ((r"(encoder/.*)", r"\1"), (r"heads/.*", ""))
@@ -51,6 +53,8 @@ class Report:
   left_out: tuple[str, ...]
   fresh: tuple[str, ...]
   numbers: int
+  heads: Mapping[str, str]
+  """Task of the checkpoint by task of the new model, where arrays of its head were moved."""
 
   def __str__(self) -> str:
     lines = [
@@ -77,6 +81,7 @@ def transfer(
   compiled = [(re.compile(regex), name) for regex, name in rules.rename]
   fresh_rules = [re.compile(regex) for regex in rules.fresh]
   values, problems, left_out = {}, [], []
+  heads: dict[str, str] = {}
   wanted = _flat(target)
   for (collection, path), value in _flat(source).items():
     match = next(((m, name) for r, name in compiled if (m := r.fullmatch(path))), None)
@@ -99,6 +104,8 @@ def transfer(
       problems.append(f"{path} of the checkpoint: '{name}' was filled already by an earlier array")
     else:
       values[place] = value
+      if path.startswith(_HEADS) and name.startswith(_HEADS):
+        heads[name.split("/")[1]] = path.split("/")[1]
   unfilled = [place for place in wanted if place not in values]
   fresh = [path for _, path in unfilled if any(r.fullmatch(path) for r in fresh_rules)]
   for _, path in unfilled:
@@ -117,6 +124,7 @@ def transfer(
     tuple(left_out),
     tuple(fresh),
     sum(int(np.size(v)) for v in values.values()),
+    heads,
   )
   return jax.tree_util.tree_map_with_path(pick, target), report
 
@@ -131,17 +139,54 @@ def check_same_encoder(
   Raises: TransferError that names the options, or input features, in which they differ and no rule
     excuses it. What only says how to compute may differ, as may constants of z-scores: they move.
   """
-  there, here = _options(source), _options(target)
-  excused = (*HOW_TO_COMPUTE, *(() if rules is None else rules.differing))
-  lines = [
-    line for name in {**there, **here} if name not in excused
-    for line in differences(there.get(name), here.get(name), name)
-  ]  # fmt: skip
-  if lines:
+  if lines := _differences(_options(source), _options(target), rules):
     raise TransferError(
       f"init_from does not fit: its encoder computes something else: {'; '.join(lines[:5])}. Take "
       "the options that it was trained with, or name those that differ on purpose in 'differing'"
     )
+
+
+def check_same_heads(
+  source: Mapping[str, Any],
+  target: Mapping[str, Any],
+  heads: Mapping[str, str],
+  rules: Rules | None = None,
+) -> None:
+  """Arrays of a head that fit may still belong to other classes or targets, or to another order.
+
+  Args:
+    source, target: as in `check_same_encoder`.
+    heads: those that were moved, as in `Report`.
+  Raises: TransferError that names the classes or targets, where no rule excuses them.
+  """
+  for name, origin in heads.items():
+    if lines := _differences(_meaning(source, origin), _meaning(target, name), rules):
+      raise TransferError(
+        f"init_from does not fit: the head of '{origin}' was trained for something else: "
+        f"{'; '.join(lines)}. Let it start fresh (rename, fresh), or name what differs on purpose "
+        "in 'differing'"
+      )
+
+
+def _differences(
+  there: Mapping[str, Any], here: Mapping[str, Any], rules: Rules | None
+) -> list[str]:
+  excused = (*HOW_TO_COMPUTE, *(() if rules is None else rules.differing))
+  return [
+    line for name in {**there, **here} if name not in excused
+    for line in differences(there.get(name), here.get(name), name)
+  ]  # fmt: skip
+
+
+def _meaning(description: Mapping[str, Any], name: str) -> dict[str, list[str]]:
+  """What the rows of a task's head stand for."""
+  schema = Schema.from_dict(description["schema"])
+  task = make_task(name, schema, **from_json(description["tasks"][name]))
+  of_classes = isinstance(task, Classification) or getattr(task, "condition", "") == "jet"
+  return {
+    "classes": list(schema.classes) if of_classes else [],
+    "targets": list(getattr(task, "targets", ())),
+  }
 
 
 def _options(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,20 @@
 """init_from: what moves, what does not, and which mismatches are errors."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 
 from jetfm.data.jet_schema import jet_schema
-from jetfm.train import Rules, TransferError, check_same_encoder, describe_model, transfer
+from jetfm.train import (
+  Rules,
+  TransferError,
+  check_same_encoder,
+  check_same_heads,
+  describe_model,
+  transfer,
+)
 from tests.jpsi import event_schema
 
 
@@ -40,6 +48,7 @@ def test_first_rule_that_matches_decides_and_may_rename():
   rules = Rules(((r"heads/old/(.*)", r"heads/new/\1"), (r"heads/.*", ""), (r"(.*)", r"\1")), ())
   new, report = transfer(source, target, rules)
   np.testing.assert_equal(new["params"]["heads"]["new"], source["params"]["heads"]["old"])
+  assert report.heads == {"new": "old"}
   assert not report.fresh
   assert not report.left_out
 
@@ -117,3 +126,37 @@ def test_how_to_compute_may_differ_and_defaults_need_not_be_written():
   check_same_encoder(described(), described(frame="jet", pair="part"))
   with pytest.raises(TransferError, match='kind: "lorentz_part" there, "part" here'):
     check_same_encoder(described(), described(kind="part"))
+
+
+def of_task(classes=("QCD", "Hbb", "Hcc"), **options):
+  schema = dataclasses.replace(jet_schema("kin"), classes=classes)
+  return describe_model(schema, {"kind": "part"}, {"tagger": options})
+
+
+@pytest.mark.parametrize(
+  ("options", "classes", "differing", "what"),
+  [
+    ({"kind": "classification"}, ("Hbb", "QCD", "Hcc"), {}, "classes"),
+    ({"kind": "generation", "condition": "jet"}, ("Hbb", "QCD", "Hcc"), {}, "classes"),
+    (
+      {"kind": "regression", "targets": ("mass", "gen_mass")},
+      ("QCD", "Hbb", "Hcc"),
+      {"targets": ("gen_mass", "mass")},
+      "targets",
+    ),
+  ],
+)
+def test_a_head_that_moves_must_stand_for_the_same(options, classes, differing, what):
+  """Shapes are equal: only the order of what the rows stand for is another."""
+  source, target = of_task(**options), of_task(classes, **options | differing)
+  heads = {"tagger": "tagger"}
+  check_same_heads(source, source, heads)
+  check_same_heads(source, target, {})
+  with pytest.raises(TransferError, match=f"'tagger' was trained for something else: {what}: "):
+    check_same_heads(source, target, heads)
+  check_same_heads(source, target, heads, Rules(differing=(what,)))
+
+
+def test_heads_that_read_no_classes_may_move_between_data_sets():
+  options = {"kind": "generation", "condition": "embedding"}
+  check_same_heads(of_task(**options), of_task(("other",), **options), {"tagger": "tagger"})
