@@ -183,7 +183,11 @@ class Manifest:
   def _to_dict(self) -> dict[str, Any]:
     data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     data["schemas"] = {name: s.to_dict() for name, s in self.schemas.items()}
-    data["splits"] = {name: dataclasses.asdict(s) for name, s in self.splits.items()}
+    # Not by `asdict`, which copies every count of every block.
+    data["splits"] = {
+      name: {**vars(s), "shards": [vars(shard) for shard in s.shards]}
+      for name, s in self.splits.items()
+    }
     data["columns"] = [dataclasses.asdict(c) for c in self.columns]
     data["layout"] = dataclasses.asdict(self.layout)
     return {"format": FORMAT, "version": VERSION, **data}

@@ -155,9 +155,9 @@ def _largest_shares(counts: Sequence[int], parts: int) -> np.ndarray:
   return largest
 
 
-def padding_waste(counts: np.ndarray, schedule: Schedule) -> float:
-  """Share of an epoch's padded slots that hold no particle; counts (n,) particles per event."""
+def padding_waste(particles: int, schedule: Schedule) -> float:
+  """Share of an epoch's padded slots that hold none of its particles."""
   padded = schedule.steps * sum(
     n * size for n, size in zip(schedule.lengths, schedule.group_sizes, strict=True)
   )
-  return 1.0 - float(np.sum(counts)) / padded
+  return 1.0 - particles / padded

@@ -166,14 +166,14 @@ def _histogram(manifest: Manifest, split: str) -> list[str]:
 def _padding(manifest: Manifest, split: str, what: str) -> list[str]:
   """How much of a batch is padding, with groups and without."""
   chosen = manifest.splits[split]
-  multiplicity = np.asarray(chosen.multiplicity)
-  counts = np.repeat(np.arange(len(multiplicity)), multiplicity)
+  most = int(np.flatnonzero(chosen.multiplicity)[-1])
+  particles = chosen.num_particles
   longest = manifest.edges[-1]
   usual = DEFAULT_LENGTHS if what == "jets" else manifest.edges
   groups = tuple(n for n in usual if n in manifest.edges)
   lines = []
   for lengths in (groups, (longest,)):
-    if not lengths or lengths[-1] < counts.max():
+    if not lengths or lengths[-1] < most:
       continue
     schedule = make_schedule(
       chosen.length_counts(manifest.edges), manifest.edges, BATCH_SIZE, lengths
@@ -182,7 +182,7 @@ def _padding(manifest: Manifest, split: str, what: str) -> list[str]:
       f"{n} x {size}" for n, size in zip(schedule.lengths, schedule.group_sizes, strict=True)
     )
     lines.append(
-      f"  padding: {100 * padding_waste(counts, schedule):.0f} % of the slots in batches of "
+      f"  padding: {100 * padding_waste(particles, schedule):.0f} % of the slots in batches of "
       f"{BATCH_SIZE} (length x {what}: {sizes})"
     )
   return lines

@@ -73,7 +73,7 @@ def test_groups_waste_less_than_one_length():
   counts = np.repeat(EDGES, COUNTS["typical"])
   grouped = make_schedule(COUNTS["typical"], EDGES, 64)
   single = make_schedule(COUNTS["typical"], EDGES, 64, (128,))
-  assert padding_waste(counts, grouped) < padding_waste(counts, single)
+  assert padding_waste(counts.sum(), grouped) < padding_waste(counts.sum(), single)
 
 
 @pytest.mark.parametrize(
