@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -55,7 +56,8 @@ def main(config: Any) -> None:
     if phase not in phases:
       for other in phases.values():
         other.close()
-      phases[phase] = Progress(phase, kind_of(config.inputs).what)
+      unit = "files" if phase == "check" else kind_of(config.inputs).what
+      phases[phase] = Progress(phase, unit)
     phases[phase].update(done, total)
 
   try:
@@ -70,7 +72,7 @@ def main(config: Any) -> None:
       check_names=config.check_names,
       branches=read_branches(config.branches),
     )
-    with interruptible() as stop_if_asked:
+    with interruptible(signal.SIGINT, signal.SIGTERM) as stop_if_asked:
       manifest = ingest(
         sources,
         config.out,

@@ -12,6 +12,7 @@ shards; not on the number of processes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import multiprocessing
@@ -35,8 +36,10 @@ from jetfm.data.plan import Plan, Settings, SourceFile, list_files, make_plan
 from jetfm.data.records import columns_of
 from jetfm.data.scatter import JOB_EVENTS, ScatterJob, ScatterReport, scatter
 from jetfm.data.spool import Runs, cut_runs, event_dtype, key_sizes, particle_width
+from jetfm.data.workers import end_with_parent
+from jetfm.locks import Busy, locked
 
-WORK = ".ingest"
+WORK, LOCK = ".ingest", ".ingest.lock"
 _TYPICAL_PARTICLES = 60
 _PACKAGES = ("jetfm", "numpy", "jax", "array-record", "uproot", "awkward")
 _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.arrayrecord")
@@ -66,43 +69,71 @@ def ingest(
     processes: that read and write in parallel; 1 works in this process.
     memory_megabytes: rough bound of pass 2 per process.
     overwrite: replace another data set in `out`.
-    say: gets lines worth printing; `progress` gets (phase, events done, events in all).
+    say: gets lines worth printing.
+    progress: gets (phase, done, in all): files of the phase 'check', events of 'read' and 'write'.
 
   Raises: DataError for bad data (see `Settings.on_bad`), a directory that holds something else, or
-    a disk that is full. Whatever the end, without a manifest there is no data set.
+    a disk that is full, or another ingest into `out`. Whatever the end, without a manifest there is
+    no data set.
   """
   settings = settings or Settings()
   out = pathlib.Path(out)
-  files = list_files(sources)
+  files = list_files(sources, functools.partial(progress, "check"))
   kept = _existing(out, files, settings, overwrite)
   if kept is not None:
     say(f"{out}: already complete, from the same files and settings; kept")
     return kept
   plan = make_plan(files, settings, say)
-  work = out / WORK
   try:
-    work.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(work)  # what a killed run left
-    work.mkdir()
-    buckets, shard_bytes = _sizes(plan, memory_megabytes)
-    reports = _scatter_all(plan, settings, work, buckets, processes, progress)
-    spools = [report.spool for report in reports]
-    sizes = key_sizes(spools, len(SPLITS) * len(settings.edges) * buckets)
-    shards = plan_shards(sizes, settings.edges, plan.layout, shard_bytes)
-    runs = cut_runs(spools, [*(s.first for s in shards), shards[-1].last], work / "cuts")
-    manifest = _assemble_all(plan, settings, work, runs, shards, reports, processes, progress)
-    manifest.save(work)
-    _put_in_place(manifest, work, out)
-    _say_what_is_left_out(plan, manifest, say)
-    return manifest
+    with _work_folder(out) as work:
+      manifest = _write(plan, settings, work, processes, memory_megabytes, progress)
+      _put_in_place(manifest, work, out)
+  except Busy:
+    raise DataError(f"another ingest is writing '{out}': wait for it, or stop it") from None
   except OSError as error:
     reason = error.strerror or str(error)
     raise DataError(
       f"cannot write the data set in {out}: {reason}. It needs about twice the size of the data "
       "while it works: free some space, or choose another directory"
     ) from None
-  finally:
-    shutil.rmtree(work, ignore_errors=True)
+  _say_what_is_left_out(plan, manifest, say)
+  return manifest
+
+
+@contextlib.contextmanager
+def _work_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """An empty folder in `out` for this run alone; gone afterwards, whatever happens."""
+  out.mkdir(parents=True, exist_ok=True)
+  work, lock = out / WORK, out / LOCK
+  with locked(lock):
+    try:
+      if work.exists():
+        shutil.rmtree(work)  # what a killed run left
+      work.mkdir()
+      yield work
+    finally:
+      shutil.rmtree(work, ignore_errors=True)
+      lock.unlink(missing_ok=True)
+
+
+def _write(
+  plan: Plan,
+  settings: Settings,
+  work: pathlib.Path,
+  processes: int,
+  memory_megabytes: int,
+  progress: Progress,
+) -> Manifest:
+  """Both passes: the whole data set in `work`."""
+  buckets, shard_bytes = _sizes(plan, memory_megabytes)
+  reports = _scatter_all(plan, settings, work, buckets, processes, progress)
+  spools = [report.spool for report in reports]
+  sizes = key_sizes(spools, len(SPLITS) * len(settings.edges) * buckets)
+  shards = plan_shards(sizes, settings.edges, plan.layout, shard_bytes)
+  runs = cut_runs(spools, [*(s.first for s in shards), shards[-1].last], work / "cuts")
+  manifest = _assemble_all(plan, settings, work, runs, shards, reports, processes, progress)
+  manifest.save(work)
+  return manifest
 
 
 def _existing(
@@ -328,6 +359,7 @@ def _start_worker() -> None:
   import jax
 
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+  end_with_parent()
   jax.config.update("jax_platforms", "cpu")
 
 

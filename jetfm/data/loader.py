@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
-import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +14,7 @@ from jetfm.data.batch import make_batch
 from jetfm.data.events import Events, Layout, flags_in
 from jetfm.data.schedule import Schedule
 from jetfm.data.windows import Stream, WindowCache
+from jetfm.data.workers import end_with_parent
 from jetfm.typing import Batch
 
 if TYPE_CHECKING:
@@ -140,7 +138,7 @@ class Loader:
     )
     if workers:
       dataset = dataset.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_end_with_parent
+        grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_start_reader
       )
     return dataset
 
@@ -174,14 +172,6 @@ def _close(running: list[Any]) -> None:
   running.pop().close()
 
 
-def _end_with_parent(index: int, count: int) -> None:
-  """Ends a worker whose parent was killed: it would wait forever, and keep its memory."""
+def _start_reader(index: int, count: int) -> None:
   del index, count
-  parent = multiprocessing.parent_process()
-
-  def watch() -> None:
-    if parent is not None:
-      parent.join()
-      os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
+  end_with_parent()

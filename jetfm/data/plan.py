@@ -101,18 +101,24 @@ class Plan:
   files: tuple[SourceFile, ...]
 
 
-def list_files(sources: Mapping[str, str]) -> tuple[SourceFile, ...]:
+def list_files(
+  sources: Mapping[str, str], progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[SourceFile, ...]:
   """Patterns by split ('' for files that are split by hash) -> the files, with their digests.
 
+  `progress` gets (files done, files in all).
   Raises: DataError for a pattern without files, or no pattern at all.
   """
-  files: list[SourceFile] = []
+  found: list[tuple[str, pathlib.Path]] = []
   for split, patterns in sources.items():
     if split and split not in SPLITS:
       raise DataError(f"no split '{split}'; expected one of {SPLITS}")
-    for path in find_files(patterns):
-      size = path.stat().st_size
-      files.append(SourceFile(path, split or HASHED, size, file_digest(path)))
+    found += [(split or HASHED, path) for path in find_files(patterns)]
+  files: list[SourceFile] = []
+  progress(0, len(found))
+  for split, path in found:
+    files.append(SourceFile(path, split, path.stat().st_size, file_digest(path)))
+    progress(len(files), len(found))
   if not files:
     raise DataError("no sources: name a file, directory or glob with --config.sources=...")
   return tuple(files)

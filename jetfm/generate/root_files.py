@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jetfm.generate.table import Table, concatenate
+from jetfm.locks import Busy, locked
 
 TREE = "tree"
 PROVENANCE = "jetfm"
@@ -77,7 +77,7 @@ def remove_stale(folder: pathlib.Path) -> list[pathlib.Path]:
   """Deletes temporary files that a killed run left behind; those of a running one stay."""
   removed = []
   for path in sorted(folder.glob(_TEMPORARY.format(name="*.root"))):
-    with contextlib.suppress(OutputError), _locked(path):
+    with contextlib.suppress(Busy), locked(path):
       path.unlink()
       removed.append(path)
   return removed
@@ -133,25 +133,14 @@ def _in_bunches(tables: Iterable[Table], size: int) -> Iterator[Table]:
 def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A locked temporary name next to `path`; gone afterwards, whatever happens."""
   temporary = path.with_name(_TEMPORARY.format(name=path.name))
-  with _locked(temporary):
-    try:
-      yield temporary
-    finally:
-      temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
-  """Holds the file's lock, which ends with the process, so that a killed run holds nothing."""
-  descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
   try:
-    try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-      raise OutputError(f"another run is writing '{path}': wait for it, or stop it") from None
-    yield
-  finally:
-    os.close(descriptor)
+    with locked(temporary):
+      try:
+        yield temporary
+      finally:
+        temporary.unlink(missing_ok=True)
+  except Busy:
+    raise OutputError(f"another run is writing '{temporary}': wait for it, or stop it") from None
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

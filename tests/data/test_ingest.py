@@ -20,6 +20,7 @@ from jetfm.data.manifest import SPLITS, Manifest
 from jetfm.data.pipeline import open_dataset
 from jetfm.data.plan import Settings, list_files, make_plan
 from jetfm.data.scatter import ScatterJob
+from jetfm.locks import locked
 from tests.data.conftest import CLASSES, quiet_ingest, read_all
 from tests.jets import PREFIXES, random_jets, write_root
 
@@ -335,6 +336,19 @@ def test_leftovers_of_a_killed_run_do_not_matter(files, tmp_path):
   quiet_ingest(files, tmp_path)
   names = {s.file for split in SPLITS for s in Manifest.load(tmp_path).splits[split].shards}
   assert {p.name for p in tmp_path.iterdir()} == names | {"manifest.json"}
+
+
+def test_one_ingest_at_a_time_writes_a_data_set(files, tmp_path):
+  """The second one touches nothing of the first; a killed one holds nothing."""
+  (tmp_path / ".ingest").mkdir()
+  (tmp_path / ".ingest" / "spool").write_bytes(b"of the first")
+  with locked(tmp_path / ".ingest.lock"):
+    with pytest.raises(DataError, match="another ingest is writing"):
+      quiet_ingest(files, tmp_path)
+    assert (tmp_path / ".ingest" / "spool").exists()
+  quiet_ingest(files, tmp_path)
+  Manifest.load(tmp_path)
+  assert not list(tmp_path.glob(".ingest*"))
 
 
 def test_optional_columns_are_left_out_aloud(tmp_path):

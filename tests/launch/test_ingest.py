@@ -139,12 +139,13 @@ def test_a_full_disk_is_one_line(files, tmp_path):
   assert not list((tmp_path / "out").iterdir())
 
 
-def test_ctrl_c_leaves_no_data_set(files, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_leaves_no_data_set(files, tmp_path, number):
   out = tmp_path / "out"
   process = launch(files, out)
   while not (out / ".ingest").exists() and process.poll() is None:
     time.sleep(0.002)
-  process.send_signal(signal.SIGINT)
+  process.send_signal(number)
   error = process.communicate()[1]
   assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
   assert not list(out.iterdir())

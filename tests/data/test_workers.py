@@ -1,0 +1,46 @@
+"""Processes that read or write for another one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+PROGRAM = """
+import multiprocessing
+import time
+
+from jetfm.data.workers import end_with_parent
+
+
+def work():
+  end_with_parent()
+  time.sleep(600)
+
+
+if __name__ == "__main__":
+  worker = multiprocessing.get_context("spawn").Process(target=work)
+  worker.start()
+  print(worker.pid, flush=True)
+  worker.join()
+"""
+
+
+def alive(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  return True
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
+  script = tmp_path / "script.py"
+  script.write_text(PROGRAM)
+  with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+    worker = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+  deadline = time.monotonic() + 60
+  while alive(worker) and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert not alive(worker)
