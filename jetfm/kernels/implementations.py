@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+AMPERE = 8.0
+"""Compute capability from which on XLA compiles Triton."""
 HALF = ("bfloat16", "float16")
 SINGLE = (*HALF, "float32")
 
@@ -26,6 +29,7 @@ class Implementation(NamedTuple):
     dtypes: of its arguments, or None for any.
     width: greatest width of a head or a layer, or None.
     devices: what the name of a device of the platform contains, one of these, or None for any.
+    capability: least compute capability of a GPU, or None for any.
   """
 
   module: str
@@ -36,6 +40,7 @@ class Implementation(NamedTuple):
   dtypes: tuple[str, ...] | None = None
   width: int | None = None
   devices: tuple[str, ...] | None = None
+  capability: float | None = None
 
   def __call__(self, *arrays: Any, **options: Any) -> Any:
     return self.load()(*arrays, **self.options, **options)
@@ -63,6 +68,8 @@ class Implementation(NamedTuple):
       kind = target_device_kind()
       if not any(name in kind for name in self.devices):
         return f"runs on {' '.join(self.devices)}, this program is for '{kind}'"
+    if self.capability is not None and (has := target_capability()) < self.capability:
+      return f"needs the compute capability {self.capability}, this GPU has {has}"
     return None
 
 
@@ -102,6 +109,14 @@ def target_device_kind() -> str:
   """What the device is called, such as 'NVIDIA H100 80GB HBM3'."""
   device = jax.sharding.get_abstract_mesh().abstract_device
   return jax.devices()[0].device_kind if device is None else device.device_kind
+
+
+def target_capability() -> float:
+  """Compute capability of the GPU; infinite where it is not known, as of an abstract device."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  if device is not None or jax.default_backend() != "gpu":
+    return math.inf
+  return float(getattr(jax.devices()[0], "compute_capability", math.inf))
 
 
 def by_platform(

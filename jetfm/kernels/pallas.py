@@ -182,11 +182,7 @@ def mosaic_gpu_call(
   def call(*inputs):
     leaves, tree = jax.tree.flatten(inputs)
     kept = [number for number in range(len(leaves)) if number not in aliases]
-    # Since JAX 0.11 Mosaic takes no pallas_call, and what it takes has references for aliases.
-    changed = {
-      output: jax.new_ref(leaves[number], memory_space=mosaic_gpu.GMEM)
-      for number, output in aliases.items()
-    }
+    changed = tuple(aliases.values())
 
     def body(*refs):
       of_changed, of_inputs = refs[: len(changed)], refs[len(changed) : -len(fresh)]
@@ -196,7 +192,7 @@ def mosaic_gpu_call(
       arguments += tuple(results[number] for number in range(len(results)))
       pl.run_scoped(functools.partial(kernel, *arguments), **scratch)
 
-    values = pl.kernel(
+    launch = pl.kernel(
       body,
       out_type=tuple(out_shape[number] for number in fresh),
       mesh=mosaic_gpu.Mesh(grid=tuple(grid.values()), grid_names=tuple(grid)),
@@ -207,12 +203,46 @@ def mosaic_gpu_call(
       ),
       interpret=_mosaic_gpu_interpreter() if interpret else False,
       name=name,
-    )(*changed.values(), *(leaves[number] for number in kept))
-    results = dict(zip(fresh, values, strict=True))
-    results |= {number: jax.freeze(ref) for number, ref in changed.items()}
+    )
+    unchanged = [leaves[number] for number in kept]
+    if not changed:
+      return launch(*unchanged)
+    start = [leaves[number] for number in aliases]
+    in_place = _interpreted_in_place if interpret else _in_place
+    values = in_place(lambda *refs: launch(*refs, *unchanged), start, [out_shape[n] for n in fresh])
+    results = dict(zip((*changed, *fresh), values, strict=True))
     return tuple(results[number] for number in range(len(results)))
 
   return call
+
+
+def _in_place(launch: Callable[..., Any], start: list, fresh: list) -> tuple[jax.Array, ...]:
+  """The values of references that begin at `start` after launch(*references), and its results.
+
+  Since JAX 0.11 Mosaic takes no pallas_call, and what it takes has references for aliases. With
+  those of `jax.new_ref` no program for several devices can be made (`jetfm.kernels.partition`).
+  """
+  from jax.experimental import pallas as pl
+
+  def run(refs):
+    results = launch(*refs[: len(start)])
+    for ref, value in zip(refs[len(start) :], results, strict=True):
+      ref[...] = value
+
+  # Nothing of the zeros is left in the compiled program.
+  return pl.run_state(run)((*start, *(jnp.zeros(x.shape, x.dtype) for x in fresh)))
+
+
+def _interpreted_in_place(
+  launch: Callable[..., Any], start: list, fresh: list
+) -> tuple[jax.Array, ...]:
+  """`_in_place` for the interpreter of JAX 0.10, which wants to know where references are."""
+  from jax.experimental.pallas import mosaic_gpu
+
+  del fresh
+  refs = [jax.new_ref(x, memory_space=mosaic_gpu.GMEM) for x in start]
+  results = launch(*refs)
+  return (*(jax.freeze(ref) for ref in refs), *results)
 
 
 def _mosaic_gpu_interpreter() -> Any:

@@ -8,13 +8,17 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_attention, pair_bias
+from jetfm.kernels import PAIR_KINDS, PairBiasWeights, implementations, pair_attention, pair_bias
+from jetfm.kernels.pair_attention.api import IMPLEMENTATIONS as ATTENTION
+from jetfm.kernels.pair_bias.api import IMPLEMENTATIONS as BIAS
+from jetfm.kernels.pallas import mosaic_gpu_call
 from jetfm.kernels.token_layers import (
   BlockDropout,
   ResidualWeights,
   normalised_linear,
   residual_mlp,
 )
+from jetfm.kernels.token_layers.api import LINEAR, RESIDUAL
 
 B, H = 4, 8
 # platform of JAX's lowering -> of its device, a device, and how a kernel is called in the program
@@ -112,6 +116,20 @@ def test_transformed_attention_by_mosaic_gpu_lowers(name):
   if name == "vmap":
     shapes = [Shape((3, *x.shape), x.dtype) for x in shapes]
   assert kernels_in("cuda", TRANSFORMATIONS[name](loss), *shapes, call=MOSAIC_GPU) == 4
+
+
+def test_what_mosaic_gpu_changes_in_place_is_no_effect_of_the_program():
+  """The compiler cannot split a program with effects over devices."""
+
+  def kernel(given, changed_ref, made_ref):
+    del given
+    made_ref[...] = changed_ref[...]
+
+  shape = Shape((128,), jnp.float32)
+  call = mosaic_gpu_call(
+    kernel, name="copy", grid={"event": 1}, out_shape=(shape,) * 2, scratch={}, aliases={0: 0}
+  )
+  assert not jax.make_jaxpr(call)(shape).effects
 
 
 @pytest.mark.parametrize("checked, call", [(True, TARGETS["cuda"][2]), (False, MOSAIC_GPU)])
@@ -268,3 +286,15 @@ def test_named_kernels_know_the_target():
   """Asking for a GPU's kernel in a program for a TPU is an error, said when it is traced."""
   with pytest.raises(NotImplementedError, match="this program is for 'tpu'"):
     kernels_in("tpu", two_layers("triton"), *attention_shapes(64, jnp.float32))
+
+
+@pytest.mark.parametrize("kernels", [ATTENTION, BIAS, LINEAR, RESIDUAL])
+@pytest.mark.parametrize("capability, able", [(7.5, False), (8.0, True)])
+def test_gpus_that_xla_compiles_no_triton_for_are_refused(monkeypatch, kernels, capability, able):
+  monkeypatch.setattr(implementations, "target_platform", lambda: "gpu")
+  monkeypatch.setattr(implementations, "target_capability", lambda: capability)
+  call = {"particles": 64, "dtypes": (jnp.float32,), "width": 16}
+  assert implementations.can_run(kernels["triton"], call) == able
+  if not able:
+    with pytest.raises(NotImplementedError, match="needs the compute capability"):
+      implementations.by_name("attention", "triton", kernels, **call)

@@ -235,6 +235,24 @@ def test_shared_bias_gradient_is_the_sum_over_layers(x64, every_implementation):
   assert_close(shared, deep_gradients(arrays, "xla", share=False), 1e-12)
 
 
+def test_shared_bias_of_layers_with_other_masks_and_of_a_penalty(x64, every_implementation):
+  """What a layer does not look at, of the gradient of those behind it, stays as it is."""
+  arrays = inputs(jnp.float64)
+
+  @functools.partial(jax.jit, static_argnums=1)
+  def gradients(arrays, name):
+    def loss(q, k, v, bias):
+      x, bias = pair_attention(
+        q, k, v, bias, lengths=LENGTHS // 2, share_bias=True, implementation=name
+      )
+      x = pair_attention(x, k, v, bias, lengths=LENGTHS, implementation=name)
+      return jnp.sum(jnp.sin(x)) + jnp.sum(bias**2)
+
+    return jax.grad(loss, argnums=(0, 1, 2, 3))(*arrays)
+
+  assert_close(gradients(arrays, every_implementation), gradients(arrays, "xla"), 1e-12)
+
+
 @pytest.mark.slow
 def test_transformations(kernel):
   """jit, vmap, checkpoint and shard_map change nothing, and results repeat bit by bit."""

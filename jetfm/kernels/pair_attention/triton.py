@@ -184,9 +184,8 @@ def _backward_kernel(
       if d_bias_ref is not None:
         d_bias = d_scores
         if running_ref is not None:
-          running = _load_pairs(running_ref, queries, keys).astype(precise)
-          d_bias = d_bias + jnp.where(both, running, 0.0)
-        _store_pairs(d_bias_ref, queries, keys, d_bias)
+          d_bias = d_bias + _load_pairs(running_ref, queries, keys).astype(precise)
+        _store_pairs(d_bias_ref, queries, keys, d_bias, changes=running_ref is not None)
       d_scores = d_scores.astype(q.dtype)
       return d_q + dot(d_scores, k), d_k + dot(d_scores, q, contract=(0, 0)), d_v
 
@@ -220,7 +219,8 @@ def _backward_kernel(
 
     def clear_pairs(i, _, keys=keys):
       queries = _span(i, tile.queries, inputs.query_mask, query_end)
-      _store_pairs(d_bias_ref, queries, keys, jnp.zeros((tile.queries, tile.keys), precise))
+      nothing = jnp.zeros((tile.queries, tile.keys), precise)
+      _store_pairs(d_bias_ref, queries, keys, nothing, changes=False)
 
     jax.lax.fori_loop(jnp.where(keys.start < key_end, live, 0), all_queries, clear_pairs, None)
 
@@ -271,9 +271,14 @@ def _load_pairs(ref, queries: Span, keys: Span) -> jax.Array:
   return triton.load(ref.at[queries.slice, keys.slice], mask=both, other=0.0)
 
 
-def _store_pairs(ref, queries: Span, keys: Span, values) -> None:
-  exist = (queries.rows < ref.shape[0])[:, None] & (keys.rows < ref.shape[1])[None, :]
-  triton.store(ref.at[queries.slice, keys.slice], values.astype(ref.dtype), mask=exist)
+def _store_pairs(ref, queries: Span, keys: Span, values, *, changes: bool) -> None:
+  """All pairs of a tile that exist; with `changes` the near ones, others stay as they are."""
+  these, those = (
+    span.near if changes else span.rows < size
+    for span, size in zip((queries, keys), ref.shape, strict=True)
+  )
+  mask = these[:, None] & those[None, :]
+  triton.store(ref.at[queries.slice, keys.slice], values.astype(ref.dtype), mask=mask)
 
 
 def _input_specs(inputs: Inputs) -> Inputs:

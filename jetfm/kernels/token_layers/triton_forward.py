@@ -18,6 +18,7 @@ from jax.experimental import pallas as pl
 
 from jetfm.kernels.activations import Arithmetic, value_and_slope
 from jetfm.kernels.dropout import kept
+from jetfm.kernels.implementations import target_device_kind
 from jetfm.kernels.pallas import (
   SMALLEST_DOT,
   accumulator,
@@ -65,6 +66,10 @@ def fitted(tile: Tiling, x: Any) -> Tiling:
   if x.dtype.itemsize > 2:
     return tile._replace(tokens=SMALLEST_DOT)
   return tile._replace(tokens=min(tile.tokens, padded(x.shape[1])))
+
+
+LARGE_SHARED_MEMORY = ("A100", "H100", "H200", "H800", "H20", "GH200", "B100", "B200", "GB200")
+"""Multiprocessors of these have 160 kB or more for a program, those of others 99 kB."""
 
 
 def for_few(tile: Tiling, few: Tiling, x: Any) -> Tiling:
@@ -121,7 +126,8 @@ def residual(tokens: Tokens, weights, words, *, options: ResidualOptions) -> jax
   x = tokens.x
   arrays = (tokens, cast(weights, x.dtype), words)
   # Few programs load two matrices three steps ahead, which fills the shared memory of an H100.
-  few = Tiling(SMALLEST_DOT, size=32768, warps=4, stages=3)
+  large = any(name in target_device_kind() for name in LARGE_SHARED_MEMORY)
+  few = Tiling(SMALLEST_DOT, size=32768, warps=4, stages=3 if large else 2)
   tile = for_few(Tiling(64, size=16384, warps=8, stages=3), few, x)
   (made,) = triton_call(
     functools.partial(
