@@ -13,6 +13,7 @@ ALLOWED = {
   "typing": set(),
   "lorentz": set(),
   "progress": set(),
+  "locks": set(),
   "decay_chains": set(),
   "schema": {"typing", "lorentz"},
   "kernels": FREE,
@@ -23,8 +24,8 @@ ALLOWED = {
   "tasks": FREE | {"kernels", "nn", "objectives", "models", "evals"},
   "train": FREE | {"progress", "kernels", "nn", "objectives", "models", "tasks"},
   "inference": FREE | {"kernels", "nn", "models", "tasks", "train"},
-  "data": FREE,
-  "generate": FREE,
+  "data": FREE | {"locks"},
+  "generate": FREE | {"locks"},
 }
 CORE = {"jax", "jaxlib", "flax", "numpy"}
 LIGHT = ("lorentz", "kernels", "nn", "models", "schema", "typing")
