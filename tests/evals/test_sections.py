@@ -8,6 +8,7 @@ import pytest
 
 from jetfm.evals import metrics
 from jetfm.evals.catalogue import about
+from jetfm.evals.metrics.seed import GENERATED_SLOTS
 from jetfm.evals.report_words import FIGURES
 from jetfm.evals.sections import (
   Guesses,
@@ -151,6 +152,20 @@ def test_a_generator_that_copies_what_it_is_told_is_at_the_floor(true, training)
   assert kl.baseline < kl.others["Gaussian fit"]  # it knows the shape
   assert {"mmd_seed", "pt_kl_seed", "histogram_mse_seed"} <= set(section.metrics)
   assert [kind for kind, *_ in section.figures] == ["spectra", "spectra"]
+
+
+def test_published_metrics_of_generation_are_those_of_multivectors(true, training):
+  made = sample(seed=2)
+  section = generation_section(true, made, training, figures=False)
+  constants = metrics.seed_constants(training.p4, training.mask)
+  sides = [
+    metrics.seed_multivector(
+      metrics.seed_coordinates(*packed_by_pt(x.p4, x.mask, GENERATED_SLOTS), *constants)
+    )
+    for x in (true, made)
+  ]
+  for name, value in metrics.generation_seed(*sides).items():
+    assert section.metrics[name].value == pytest.approx(value, rel=1e-9)
 
 
 def test_generation_ratio_is_that_of_the_two_kl(true, training):

@@ -16,6 +16,7 @@ from jetfm.evals.metrics import (
   particle_coordinates,
   seed_constants,
   seed_coordinates,
+  seed_multivector,
   split_jets,
 )
 from jetfm.evals.metrics.seed import GENERATED_SLOTS
@@ -100,7 +101,7 @@ def _as_the_seed(jets: Jets, generated: Jets, training: Jets, seed: int) -> dict
 
   def seen(some: Jets) -> np.ndarray:
     p4, mask = packed_by_pt(some.p4, some.mask, GENERATED_SLOTS)
-    return seed_coordinates(p4, mask, mean, std)
+    return seed_multivector(seed_coordinates(p4, mask, mean, std))
 
   true = seen(jets)
   floor = generation_seed(*(half for (half,) in split_jets(true, seed=seed)), seed=seed)
