@@ -18,7 +18,8 @@ Expected of `tiny` after ./launch/quickstart (12,000 jets, under 20 minutes on t
 on 1,167 test jets: accuracy 0.55, AUC 0.898; R2 of mass 0.988, of gen_mass 0.899; reconstruction
 gain 0.62; generated pT KL 0.10, jet mass W1 9.3 GeV, multiplicity W1 1.8; super-resolution Chamfer
 0.0050, multiplicity error 0.068. All of it, with errors: benchmarks/results/quickstart-cpu.json.
-Of `cpu` with 80,000 jets and kin4: accuracy 0.648, AUC 0.930 (benchmarks/results/jets-cpu.json).
+Of `cpu` with 80,000 jets and kin4, three seeds: accuracy 0.640 +- 0.007, AUC 0.929
+(benchmarks/results/jets-cpu.json).
 `base` was not trained yet: it needs a GPU. The published run of 2.4 M parameters on 80,000 JetClass
 jets has accuracy 0.49, AUC 0.876.
 
