@@ -27,7 +27,7 @@ def locked(path: pathlib.Path) -> Iterator[None]:
       fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise Busy(path) from None
-    except OSError:
+    except OSError:  # no locks here: better than no run
       pass
     if not _is_open_at(descriptor, path):  # whoever held it moved or removed it meanwhile
       raise Busy(path)

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-AMPERE = 8.0
-"""Compute capability from which on XLA compiles Triton."""
 HALF = ("bfloat16", "float16")
 SINGLE = (*HALF, "float32")
 
@@ -29,7 +27,6 @@ class Implementation(NamedTuple):
     dtypes: of its arguments, or None for any.
     width: greatest width of a head or a layer, or None.
     devices: what the name of a device of the platform contains, one of these, or None for any.
-    capability: least compute capability of a GPU, or None for any.
   """
 
   module: str
@@ -40,7 +37,6 @@ class Implementation(NamedTuple):
   dtypes: tuple[str, ...] | None = None
   width: int | None = None
   devices: tuple[str, ...] | None = None
-  capability: float | None = None
 
   def __call__(self, *arrays: Any, **options: Any) -> Any:
     return self.load()(*arrays, **self.options, **options)
@@ -68,8 +64,8 @@ class Implementation(NamedTuple):
       kind = target_device_kind()
       if not any(name in kind for name in self.devices):
         return f"runs on {' '.join(self.devices)}, this program is for '{kind}'"
-    if self.capability is not None and (has := target_capability()) < self.capability:
-      return f"needs the compute capability {self.capability}, this GPU has {has}"
+    if self.platform == "gpu" and (has := target_capability()) < AMPERE:
+      return f"needs the compute capability {AMPERE}, this GPU has {has}"
     return None
 
 
@@ -97,6 +93,8 @@ def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementat
 
 
 _MACHINES = {"gpu": "NVIDIA GPUs", "tpu": "TPUs"}
+AMPERE = 8.0
+"""Least compute capability of NVIDIA GPUs that XLA compiles Triton for."""
 
 
 def target_platform() -> str:
@@ -112,11 +110,12 @@ def target_device_kind() -> str:
 
 
 def target_capability() -> float:
-  """Compute capability of the GPU; infinite where it is not known, as of an abstract device."""
-  device = jax.sharding.get_abstract_mesh().abstract_device
-  if device is not None or jax.default_backend() != "gpu":
+  """Compute capability of an NVIDIA GPU; infinite where it is not known, as of an abstract one."""
+  device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+  try:
+    return float(getattr(device, "compute_capability", math.inf))
+  except ValueError:  # AMD's have names
     return math.inf
-  return float(getattr(jax.devices()[0], "compute_capability", math.inf))
 
 
 def by_platform(

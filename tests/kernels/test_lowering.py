@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -289,10 +290,13 @@ def test_named_kernels_know_the_target():
 
 
 @pytest.mark.parametrize("kernels", [ATTENTION, BIAS, LINEAR, RESIDUAL])
-@pytest.mark.parametrize("capability, able", [(7.5, False), (8.0, True)])
-def test_gpus_that_xla_compiles_no_triton_for_are_refused(monkeypatch, kernels, capability, able):
+@pytest.mark.parametrize("capability, able", [("7.5", False), ("8.0", True), ("gfx942", True)])
+def test_nvidia_gpus_that_xla_compiles_no_triton_for_are_refused(
+  monkeypatch, kernels, capability, able
+):
   monkeypatch.setattr(implementations, "target_platform", lambda: "gpu")
-  monkeypatch.setattr(implementations, "target_capability", lambda: capability)
+  gpu = SimpleNamespace(compute_capability=capability)
+  monkeypatch.setattr(jax, "devices", lambda: [gpu])
   call = {"particles": 64, "dtypes": (jnp.float32,), "width": 16}
   assert implementations.can_run(kernels["triton"], call) == able
   if not able:

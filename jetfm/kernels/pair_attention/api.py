@@ -8,14 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jetfm.kernels.implementations import (
-  AMPERE,
-  HALF,
-  SINGLE,
-  Implementation,
-  by_name,
-  by_platform,
-)
+from jetfm.kernels.implementations import HALF, SINGLE, Implementation, by_name, by_platform
 from jetfm.typing import Array
 
 _HERE = "jetfm.kernels.pair_attention"
@@ -27,9 +20,7 @@ HOPPER = ("H100", "H200", "H800", "H20", "GH200")
 IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla": Implementation(f"{_HERE}.reference", "pair_attention"),
   "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_attention"),
-  "triton": Implementation(
-    _TRITON, "pair_attention", {}, "gpu", 512, SINGLE, 64, capability=AMPERE
-  ),
+  "triton": Implementation(_TRITON, "pair_attention", {}, "gpu", 512, SINGLE, 64),
   "mosaic_gpu": Implementation(
     f"{_HERE}.mosaic_gpu", "pair_attention", {}, "gpu", 512, HALF, 64, HOPPER
   ),

@@ -8,13 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels.activations import check_activation
-from jetfm.kernels.implementations import (
-  AMPERE,
-  SINGLE,
-  Implementation,
-  by_name,
-  by_platform,
-)
+from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
 from jetfm.typing import Array
 
@@ -24,7 +18,7 @@ _TRITON, _TPU = f"{_HERE}.triton", f"{_HERE}.tpu"
 IMPLEMENTATIONS: dict[str, Implementation] = {
   "xla": Implementation(f"{_HERE}.reference", "pair_bias"),
   "xla_chunked": Implementation(f"{_HERE}.chunked", "pair_bias"),
-  "triton": Implementation(_TRITON, "pair_bias", {}, "gpu", 512, SINGLE, 128, capability=AMPERE),
+  "triton": Implementation(_TRITON, "pair_bias", {}, "gpu", 512, SINGLE, 128),
   "tpu": Implementation(_TPU, "pair_bias", {}, "tpu", 512, SINGLE, 128),
   "interpret": Implementation(
     _TRITON, "pair_bias", {"interpret": True}, None, 512, (*SINGLE, "float64"), 128

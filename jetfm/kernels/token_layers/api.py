@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.kernels.implementations import (
-  AMPERE,
   HALF,
   SINGLE,
   Implementation,
@@ -35,7 +34,7 @@ shared memory."""
 def _table(function: str, width: int) -> dict[str, Implementation]:
   return {
     "xla": Implementation(reference.__name__, function),
-    "triton": Implementation(_TRITON, function, {}, "gpu", None, SINGLE, width, capability=AMPERE),
+    "triton": Implementation(_TRITON, function, {}, "gpu", None, SINGLE, width),
     "interpret": Implementation(
       _TRITON, function, {"interpret": True}, None, None, (*SINGLE, "float64"), width
     ),

@@ -69,7 +69,7 @@ def fitted(tile: Tiling, x: Any) -> Tiling:
 
 
 LARGE_SHARED_MEMORY = ("A100", "H100", "H200", "H800", "H20", "GH200", "B100", "B200", "GB200")
-"""Multiprocessors of these have 160 kB or more for a program, those of others 99 kB."""
+"""Programs of these may have 160 kB or more, those of many others 99 kB."""
 
 
 def for_few(tile: Tiling, few: Tiling, x: Any) -> Tiling:
