@@ -118,6 +118,10 @@ def test_regression_leaves_out_jets_without_the_target(true):
   assert section.details["mass"]["jets"] == np.isfinite(mass).sum()
   assert "gen_mass" in section.metrics["gen_mass_r2"].reason
   assert [caption for _, caption, _ in section.figures] == ["mass"]
+  lacking = dataclasses.replace(jets, targets={"mass": mass})  # as data of another origin do
+  assert regression_section(lacking, predicted, {"mass": (10.0, 5.0)}).metrics.keys() == (
+    section.metrics.keys()
+  )
 
 
 def test_a_straight_line_takes_the_detector_out_of_the_baseline(true, training):
