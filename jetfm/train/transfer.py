@@ -160,7 +160,11 @@ def check_same_heads(
   Raises: TransferError that names the classes or targets, where no rule excuses them.
   """
   for name, origin in heads.items():
-    if lines := _differences(_meaning(source, origin), _meaning(target, name), rules):
+    try:
+      there = _meaning(source, origin)
+    except ValueError as error:
+      raise TransferError(f"init_from: task '{origin}' of the checkpoint: {error}") from None
+    if lines := _differences(there, _meaning(target, name), rules):
       raise TransferError(
         f"init_from does not fit: the head of '{origin}' was trained for something else: "
         f"{'; '.join(lines)}. Let it start fresh (rename, fresh), or name what differs on purpose "

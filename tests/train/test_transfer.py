@@ -160,3 +160,10 @@ def test_a_head_that_moves_must_stand_for_the_same(options, classes, differing, 
 def test_heads_that_read_no_classes_may_move_between_data_sets():
   options = {"kind": "generation", "condition": "embedding"}
   check_same_heads(of_task(**options), of_task(("other",), **options), {"tagger": "tagger"})
+
+
+def test_a_task_of_the_checkpoint_that_cannot_be_made_is_named():
+  target = of_task(kind="classification")
+  source = of_task(kind="classification", abandoned=1)
+  with pytest.raises(TransferError, match="task 'tagger' of the checkpoint: .*abandoned"):
+    check_same_heads(source, target, {"tagger": "tagger"})
