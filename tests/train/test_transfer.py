@@ -165,5 +165,5 @@ def test_heads_that_read_no_classes_may_move_between_data_sets():
 def test_a_task_of_the_checkpoint_that_cannot_be_made_is_named():
   target = of_task(kind="classification")
   source = of_task(kind="classification", abandoned=1)
-  with pytest.raises(TransferError, match="task 'tagger' of the checkpoint: .*abandoned"):
+  with pytest.raises(TransferError, match=r"task 'tagger' of the checkpoint: .*abandoned"):
     check_same_heads(source, target, {"tagger": "tagger"})
