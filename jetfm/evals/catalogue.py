@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jetfm.evals.metrics.working_points import working_point_of
+from jetfm.evals.metrics.working_points import AGAINST, BACKGROUND, working_point_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,14 +175,22 @@ METRICS: dict[str, About] = {
   "pt_kl": About(
     "KL of pT",
     "lower",
-    "Information lost when the generated pT spectrum stands for the true one.",
+    "Information lost when the generated pT spectrum stands for the true one, in 50 bins over the "
+    "range of both.",
+    "nats",
+  ),
+  "pt_kl_equiprobable": About(
+    "KL of pT, equiprobable bins",
+    "lower",
+    "The same in 50 bins that each hold 2 % of the true particles, which no generated particle of "
+    "huge pT can widen.",
     "nats",
   ),
   "pt_kl_ratio": About(
     "KL of pT over the Gaussian's",
     "lower",
-    "The same over that of a Gaussian with the mean and covariance of the training particles: "
-    "below 1 more than two moments were learned.",
+    "In equiprobable bins, over that of a Gaussian with the mean and covariance of the training "
+    "particles: below 1 more than two moments were learned.",
   ),
   "histogram_mse": About(
     "histogram MSE",
@@ -309,8 +317,8 @@ FEATURE_GAIN = "feature_gain_"
 def about(key: str) -> About:
   """The entry of a metric; for an unknown one its own name, better higher and no meaning.
 
-  `feature_gain_<feature>`, `rejection_<class>`, `sculpting_<class>` and `<target>_<metric>` are put
-  together here.
+  `feature_gain_<feature>`, `rejection_<class>`, `sculpting_<class>` (`.._against_<class>` where the
+  background is not QCD) and `<target>_<metric>` are put together here.
   """
   if key in METRICS:
     return METRICS[key]
@@ -318,19 +326,20 @@ def about(key: str) -> About:
     name = key.removeprefix(FEATURE_GAIN)
     return About(f"gain in {name}", "higher", "")
   if key.startswith("rejection_"):
-    name = key.removeprefix("rejection_")
+    name, background = _two_classes(key.removeprefix("rejection_"))
     point = 100 * working_point_of(name)
     return About(
-      f"rejection of QCD by {name}",
+      f"rejection of {background} by {name}",
       "higher",
-      f"One QCD jet in how many passes a cut that keeps {point:g} % of {name} jets.",
+      f"One {background} jet in how many passes a cut that keeps {point:g} % of {name} jets.",
     )
   if key.startswith("sculpting_"):
-    name = key.removeprefix("sculpting_")
+    name, background = _two_classes(key.removeprefix("sculpting_"))
     return About(
       f"mass sculpting by {name}",
       "lower",
-      f"Jensen-Shannon distance of the mass spectra of QCD before and after the cut of {name}.",
+      f"Jensen-Shannon distance of the mass spectra of {background} before and after the cut of "
+      f"{name}.",
     )
   for target in sorted(TARGETS, key=len, reverse=True):
     metric = key.removeprefix(f"{target}_")
@@ -338,3 +347,8 @@ def about(key: str) -> About:
       entry = METRICS[metric]
       return dataclasses.replace(entry, label=f"{TARGETS[target]}: {entry.label}")
   return About(key.replace("_", " "), "higher", "")
+
+
+def _two_classes(name: str) -> tuple[str, str]:
+  signal, _, background = name.partition(AGAINST)
+  return signal, background or BACKGROUND

@@ -209,9 +209,11 @@ def _metrics_table(
     ]
     best = _best(measured, entry.better)
     for i, (run, m) in enumerate(zip(shown, measured, strict=True)):
-      cells.append(_cell(run.name, _measured(m), "best" if i == best else ""))
-    first = next((m for m in measured if m is not None), None)
-    cells += [_cell(label, _compared(first, what), "compared") for what, label in compared.items()]
+      own = "".join(_own(m, what) for what in compared if differs(measured, what))
+      cells.append(_cell(run.name, _measured(m) + own, "best" if i == best else ""))
+    cells += [
+      _cell(label, _compared(measured, what), "compared") for what, label in compared.items()
+    ]
     cells += [_cell(p.name, _quoted(p, metric)) for p in columns]
     rows.append(f"<tr>{''.join(cells)}</tr>")
   heads = ["metric", *(run.name for run in shown), *compared.values()]
@@ -237,15 +239,37 @@ def _measured(m: Measurement | None) -> str:
   return out + (f"<small>{_text(m.note)}</small>" if m.note else "")
 
 
-def _compared(m: Measurement | None, what: str) -> str:
-  value = getattr(m, what, None)
+def differs(measured: Sequence[Measurement | None], what: str) -> bool:
+  """Whether runs have a 'reference' or 'baseline' of their own, as on other data they have."""
+  return len({_stated(m, what) for m in measured if m is not None}) > 1
+
+
+def _stated(m: Measurement, what: str) -> tuple[str, ...]:
+  """The words of a 'reference' or 'baseline' and what stands below it; () where there is none."""
+  value = getattr(m, what)
   if value is None:
+    return ()
+  others = m.others.items() if what == "baseline" else ()
+  kind = getattr(m, f"{what}_kind")
+  return number(value), kind, *(f"{name}: {number(other)}" for name, other in others)
+
+
+def _own(m: Measurement | None, what: str) -> str:
+  """Below the value of a run, where runs compare to different numbers."""
+  if m is None or not (stated := _stated(m, what)):
     return ""
-  out = f"{number(value)}<small>{_text(getattr(m, f'{what}_kind'))}</small>"
-  if m is not None and what == "baseline":
-    for name, other in m.others.items():
-      out += f"<small>{_text(name)}: {number(other)}</small>"
-  return out
+  value, kind, *others = stated
+  return "".join(f"<small>{_text(line)}</small>" for line in (f"{kind}: {value}", *others))
+
+
+def _compared(measured: Sequence[Measurement | None], what: str) -> str:
+  found = [stated for m in measured if m is not None and (stated := _stated(m, what))]
+  if not found:
+    return ""
+  if differs(measured, what):
+    return "<small>each run's own</small>"
+  value, *lines = found[0]
+  return value + "".join(f"<small>{_text(line)}</small>" for line in lines)
 
 
 def _quoted(source: Published, metric: str) -> str:

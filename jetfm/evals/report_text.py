@@ -26,6 +26,7 @@ MAIN = (
   "gen_mass_half_width",
   "seed_mass_r2",
   "pt_kl",
+  "pt_kl_equiprobable",
   "pt_kl_ratio",
   "w1_mass",
   "w1_multiplicity",
@@ -67,10 +68,14 @@ def _value(m: Measurement | None) -> str:
 
 
 def _compared(found: Sequence[Measurement | None]) -> str:
-  m = next(m for m in found if m is not None)
-  words = [
-    f"{number(value)} {kind}"
-    for value, kind in ((m.reference, m.reference_kind), (m.baseline, m.baseline_kind))
-    if value is not None
-  ]
+  """What all runs compare to; from the smallest to the largest where each has its own."""
+  words = []
+  for what in ("reference", "baseline"):
+    values: dict[str, list[float]] = {}
+    for m in found:
+      if m is not None and (value := getattr(m, what)) is not None:
+        values.setdefault(getattr(m, f"{what}_kind"), []).append(value)
+    for kind, numbers in values.items():
+      ends = dict.fromkeys(number(value) for value in (min(numbers), max(numbers)))
+      words.append(f"{' to '.join(ends)} {kind}")
   return ", ".join(words)

@@ -39,8 +39,8 @@ FIGURES = {
   ),
   "roc": (
     "Background rejection against signal efficiency",
-    "How many QCD jets are rejected for one that passes, at each share of signal kept. Higher is "
-    "better; the dotted line is guessing; markers are the published working points.",
+    "How many background jets are rejected for one that passes, at each share of signal kept. "
+    "Higher is better; the dotted line is guessing; markers are the published working points.",
   ),
   "confusion": (
     "Confusion matrix",
@@ -60,8 +60,9 @@ FIGURES = {
   ),
   "sculpting": (
     "Mass sculpting",
-    "The mass of QCD jets before (grey) and after the cut of each class. A tagger that carves a "
-    "peak into it fakes a resonance; the distance says how much, the floor what chance gives.",
+    "The mass of background jets before (grey) and after the cut of each class. A tagger that "
+    "carves a peak into it fakes a resonance; the distance says how much, the floor what chance "
+    "gives.",
   ),
   "response": (
     "Regressed mass against truth",

@@ -75,6 +75,9 @@ FIGURES = {
   "sculpting": draw_sculpting,
   "response": lambda: plots.response_figure(np.linspace(50, 150, 90), np.linspace(60, 140, 90)),
   "response of one jet": lambda: plots.response_figure(np.array([50.0]), np.array([60.0])),
+  "response of negative predictions": lambda: plots.response_figure(
+    -np.linspace(5, 90, 90), np.linspace(60, 140, 90)
+  ),
   "response without positive truth": lambda: plots.response_figure(-np.ones(3), -np.arange(3.0)),
   "true_predicted": lambda: plots.true_predicted_figure(particles(0).values, particles(1).values),
   "true_predicted of a constant": lambda: plots.true_predicted_figure(

@@ -19,6 +19,7 @@ from jetfm.evals.report import (
   results_from_json,
   results_json,
 )
+from jetfm.evals.report_text import results_text
 
 PNG = b"\x89PNG picture"
 HOSTILE = "<script>alert(1)</script>\"' onload=x <img src=http://evil.example/a.png> & ￿"
@@ -95,6 +96,25 @@ def test_every_number_published_or_ours_is_on_the_page():
   assert "0.2169 (0.197)" in text and "3 seeds" in text
   assert "undefined" in text and "holds only class 1" in text
   assert "99.5" in text and "10000" in text
+
+
+def test_runs_that_compare_to_different_numbers_have_their_own():
+  def run(name, floor, trivial):
+    m = Measurement(
+      0.5,
+      reference=floor,
+      reference_kind="floor",
+      baseline=trivial,
+      baseline_kind="Gaussian fit",
+      others={"another": 2 * trivial},
+    )
+    return RunResults(name, {"generation": {"pt_kl": m}})
+
+  runs = [run("a", 0.011, 0.71), run("b", 0.012, 0.71)]
+  text = " ".join(Page(report_html(runs)).text)
+  assert "floor: 0.011" in text and "floor: 0.012" in text
+  assert text.count("0.71") == 1 and "another: 1.42" in text
+  assert "0.011 to 0.012 floor, 0.71 Gaussian fit" in results_text(runs).replace("\u00a0", " ")
 
 
 def test_best_run_is_marked_by_the_direction_of_the_metric():

@@ -88,6 +88,16 @@ def test_without_a_background_class_there_are_no_rejections(true):
   assert [kind for kind, *_ in section.figures] == ["confusion"]
 
 
+def test_metrics_against_another_background_are_called_so(true):
+  """Published rejections are of QCD: they are not to stand beside them."""
+  section = classification_section(true, scores(true), CLASSES, background="Hbb", figures=False)
+  found = [name for name in section.metrics if name.startswith(("rejection", "sculpting"))]
+  assert found == ["rejection_QCD_against_Hbb", "sculpting_QCD_against_Hbb"]
+  assert about(found[0]).label == "rejection of Hbb by QCD"
+  for name in found:
+    assert "Hbb" in about(name).meaning
+
+
 def test_weight_of_two_is_two_jets(true, training):
   rng = np.random.default_rng(1)
   number = rng.integers(1, 3, len(true))
@@ -174,17 +184,43 @@ def test_published_metrics_of_generation_are_those_of_multivectors(true, trainin
 
 def test_generation_ratio_is_that_of_the_two_kl(true, training):
   section = generation_section(true, sample(seed=2), training, figures=False)
-  kl = section.metrics["pt_kl"]
+  kl = section.metrics["pt_kl_equiprobable"]
   ratio = section.metrics["pt_kl_ratio"]
   assert ratio.value == pytest.approx(kl.value / kl.others["Gaussian fit"])
   assert ratio.baseline == 1
   alone = generation_section(true, sample(seed=2), None, figures=False)
-  assert "pt_kl_ratio" not in alone.metrics and alone.metrics["pt_kl"].value == kl.value
+  assert "pt_kl_ratio" not in alone.metrics
+  assert alone.metrics["pt_kl_equiprobable"].value == kl.value
 
 
 def test_classes_that_training_lacks_do_not_stop_the_trivial_generators(true, training):
   one = training.select(training.label == 0)
   assert generation_section(true, true, one, figures=False).metrics["pt_kl"].baseline > 0
+
+
+def test_few_particles_of_huge_momentum_do_not_hide_a_bad_generator(true, training):
+  """All others have a third of their momentum: bins over the range of both hold them in one."""
+  p4 = 0.3 * true.p4
+  rows = np.arange(0, len(true), 30)
+  p4[rows, true.mask[rows].argmax(axis=1)] *= 1000
+  made = dataclasses.replace(true, p4=p4)
+  found = generation_section(true, made, training, figures=False).metrics
+  assert found["pt_kl"].value < 0.1 and "bins of pt" in found["pt_kl"].note
+  assert "times as wide" in found["histogram_mse"].note
+  assert found["pt_kl_equiprobable"].value > 10 * found["pt_kl_equiprobable"].reference
+  alike = generation_section(true, true, training, figures=False).metrics
+  assert not alike["pt_kl"].note and not alike["histogram_mse"].note
+
+
+def test_generation_of_nothing_has_no_metrics_and_says_why(true, training):
+  nothing = dataclasses.replace(true, mask=np.zeros_like(true.mask))
+  one = np.arange(1)
+  for jets, made, reason in (
+    (true, nothing, "without any particle"),
+    (true.select(one), true.select(one), "do not make two halves"),
+  ):
+    (m,) = generation_section(jets, made, training).metrics.values()
+    assert m.value is None and reason in m.reason
 
 
 def test_super_resolution_of_the_truth_and_of_the_input(true, training):
@@ -200,6 +236,18 @@ def test_super_resolution_of_the_truth_and_of_the_input(true, training):
   for name, m in section.metrics.items():
     if m.baseline_kind == "copied input":
       assert m.value == pytest.approx(m.baseline), name
+
+
+def test_published_super_resolution_does_not_depend_on_the_padding(true, training):
+  p4, mask = packed_by_pt(true.p4, true.mask, 5)
+  few = dataclasses.replace(true, p4=p4, mask=mask)
+  p4, mask = packed_by_pt(true.p4, true.mask, 60)
+  long = dataclasses.replace(true, p4=p4, mask=mask)
+  a, b = (
+    super_resolution_section(jets, few, 3, training, figures=False).metrics for jets in (true, long)
+  )
+  for name in ("chamfer_seed", "pt_emd_seed", "multiplicity_error_seed"):
+    assert a[name].value == pytest.approx(b[name].value) and a[name].value > 0
 
 
 def test_packing_keeps_the_hardest_in_order(true):

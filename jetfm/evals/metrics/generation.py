@@ -12,7 +12,12 @@ import dataclasses
 import numpy as np
 
 from jetfm.evals.metrics.distances import mmd_rbf
-from jetfm.evals.metrics.histograms import histogram_mse, joint_edges, kl_divergence
+from jetfm.evals.metrics.histograms import (
+  equiprobable_edges,
+  histogram_mse,
+  joint_edges,
+  kl_divergence,
+)
 from jetfm.evals.metrics.histograms import probabilities as histogram
 from jetfm.evals.metrics.measurement import UndefinedMetric
 from jetfm.evals.metrics.weighting import counted, event_weights, random_halves
@@ -80,13 +85,29 @@ def generation_kl(true: Particles, generated: Particles, feature: int = 0) -> fl
   """KL(true || generated) of one feature's histogram, pT by default, in nats.
 
   50 bins over the joint range, 1e-10 added to each bin's probability. A single generated particle
-  far outside the true range widens all bins: compare only with the floor beside it.
+  far outside the true range widens all bins, and may take this below the floor of two true samples:
+  `generation_kl_equiprobable` has no such bins.
   """
   return kl_divergence(*_joint_histograms(true, generated, feature))
 
 
+def generation_kl_equiprobable(true: Particles, generated: Particles, feature: int = 0) -> float:
+  """As `generation_kl`, in 50 bins that hold equal weights of the true sample.
+
+  The outer ones have no end: the bins are the same whatever was generated.
+  """
+  x, y = true.values[:, feature], generated.values[:, feature]
+  if not np.isfinite(y).all():
+    raise UndefinedMetric("a sample holds values that are not finite")
+  edges = equiprobable_edges(x, true.weight, BINS)
+  return kl_divergence(histogram(x, edges, true.weight), histogram(y, edges, generated.weight))
+
+
 def generation_histogram_mse(true: Particles, generated: Particles) -> float:
-  """Mean squared difference of normalised 50-bin histograms, averaged over the features."""
+  """Mean squared difference of normalised 50-bin histograms, averaged over the features.
+
+  Bins are those of `generation_kl`, as easily widened.
+  """
   features = range(true.values.shape[1])
   return float(np.mean([histogram_mse(*_joint_histograms(true, generated, f)) for f in features]))
 

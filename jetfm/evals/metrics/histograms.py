@@ -31,6 +31,13 @@ def joint_edges(
   return np.linspace(low, high, bins + 1)
 
 
+def equiprobable_edges(x: np.ndarray, weight: np.ndarray, bins: int = 50) -> np.ndarray:
+  """`bins` bins of equal weight of a sample (B,) -> edges (bins + 1,), the outer ones infinite."""
+  shares = np.arange(1, bins) / bins
+  inner = np.quantile(x, shares, weights=weight, method="inverted_cdf")
+  return np.r_[-np.inf, inner, np.inf]
+
+
 def probabilities(x: np.ndarray, edges: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
   """Share of the weight in each bin, x (B,) and edges (K + 1,) -> (K,), of sum 1.
 

@@ -27,6 +27,7 @@ def physics_features(
 
   Shapes: (B, N) each -> (B, 36). JetNet gives pT relative to the jet's, eta and phi relative to its
   axis; pT in GeV rescales features, which the distances undo, but jets of different pT differ then.
+  Over the scalar sum of pT the first feature is 1 for every jet, and says nothing.
   """
   return energy_flow_polynomials(pt, eta, phi, mask, max_edges=4)
 

@@ -19,6 +19,9 @@ from jetfm.evals.metrics.super_resolution import chamfer_squared
 GENERATED_SLOTS = 30
 """Leading slots of a jet that its generation metrics read."""
 
+SUPER_RESOLVED_SLOTS = 128
+"""Slots of a jet that its super-resolution metrics read, padding included."""
+
 PRESENT_ABOVE = 0.1
 """Standardised log pT above which a slot counts as a particle there."""
 

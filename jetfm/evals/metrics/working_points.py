@@ -20,10 +20,20 @@ WORKING_POINTS = {"Hqql": 0.99, "Tbl": 0.995}
 
 DEFAULT_WORKING_POINT = 0.5
 
+BACKGROUND = "QCD"
+"""Class that published rejections are of; the names of others' metrics say which."""
+
+AGAINST = "_against_"
+
 
 def working_point_of(class_name: str) -> float:
   """Signal efficiency at which the rejection of this class is quoted."""
   return WORKING_POINTS.get(class_name, DEFAULT_WORKING_POINT)
+
+
+def metric_name(kind: str, signal: str, background: str) -> str:
+  """`rejection_Hbb`; `rejection_Hbb_against_top` where the background is not the usual one."""
+  return f"{kind}_{signal}" + ("" if background == BACKGROUND else f"{AGAINST}{background}")
 
 
 def discriminant(probabilities: np.ndarray, signal: int, background: int) -> np.ndarray:

@@ -9,7 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetfm.evals.metrics.working_points import BinnedEfficiency, MassSculpting, working_point_of
+from jetfm.evals.metrics.working_points import (
+  BACKGROUND,
+  BinnedEfficiency,
+  MassSculpting,
+  working_point_of,
+)
 from jetfm.evals.plots.style import COLOURS, MAP, MARKERS, line_of, new_figure, say_empty, style
 
 FEWEST = 20
@@ -17,7 +22,7 @@ FEWEST = 20
 
 
 def roc_figure(
-  curves: Mapping[str, tuple[np.ndarray, np.ndarray] | None], background: str = "QCD"
+  curves: Mapping[str, tuple[np.ndarray, np.ndarray] | None], background: str = BACKGROUND
 ) -> Figure:
   """Background rejection against signal efficiency, one curve per class.
 
@@ -143,7 +148,7 @@ def pt_dependence_figure(binned: Mapping[str, BinnedEfficiency | None]) -> Figur
 
 
 def sculpting_figure(
-  sculpting: Mapping[str, MassSculpting | None], background: str = "QCD"
+  sculpting: Mapping[str, MassSculpting | None], background: str = BACKGROUND
 ) -> Figure:
   """Shape of the background's mass before and after a cut at the working point of each class.
 

@@ -41,7 +41,8 @@ def response_figure(
     if some.any():
       low, middle, high = response_quantiles(predicted, true, weight)
       half = 5 * max(high - low, 1e-3) / 2
-      edges = np.linspace(max(middle - half, 0), middle + half, 61)
+      # Around the median always, which is that of negative predictions where most are.
+      edges = np.linspace(max(middle - half, 0) if middle > 0 else middle - half, middle + half, 61)
       counts = np.histogram(predicted[some] / true[some], edges, weights=weight[some])[0]
       right.stairs(counts / counts.sum(), edges, color=PREDICTED, linewidth=2)
       right.axvspan(low, high, color=PREDICTED, alpha=0.2, linewidth=0)

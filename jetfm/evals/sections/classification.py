@@ -23,6 +23,7 @@ from jetfm.evals.metrics import (
   working_point_of,
   worst_confusions,
 )
+from jetfm.evals.metrics.working_points import BACKGROUND, metric_name
 from jetfm.evals.sections.jets import Jets, Section, json_numbers
 
 MASS_EDGES = np.arange(0.0, 301.0, 10.0)
@@ -36,7 +37,7 @@ def classification_section(
   probabilities: np.ndarray,
   classes: Sequence[str],
   *,
-  background: str = "QCD",
+  background: str = BACKGROUND,
   bootstrap: int = 0,
   pt_bins: int = 5,
   seed: int = 0,
@@ -83,7 +84,7 @@ def classification_section(
         curves[name] = curve[:2]
         if len(edges) > 1:
           binned[name] = binned_efficiency(score, is_signal, point, pt[rows], edges, weight)
-      sculpted[name], metrics[f"sculpting_{name}"] = _sculpting(
+      sculpted[name], metrics[metric_name("sculpting", name, background)] = _sculpting(
         score, is_signal, point, mass[rows], weight, seed
       )
     details["pt_dependence"] = {name: _bins(b) for name, b in binned.items() if b is not None}

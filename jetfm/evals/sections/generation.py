@@ -7,6 +7,7 @@ import numpy as np
 from jetfm.evals.metrics import (
   Measurement,
   Particles,
+  UndefinedMetric,
   flat_particles,
   gaussian_baseline,
   generation_seed,
@@ -47,7 +48,12 @@ def generation_section(
   `generated` has weights of its own; `training` are other jets than the true ones, to which the
   trivial generators and the seed's standardisation are fitted: without them both are left out.
   """
-  told, unseen = random_halves(len(jets), seed=seed)
+  try:
+    told, unseen = random_halves(len(jets), seed=seed)
+    for some, rows in ((jets, told), (jets, unseen), (generated, told)):
+      flat_particles(some.p4[rows], some.mask[rows], some.weight[rows])
+  except UndefinedMetric as error:
+    return Section({"mmd": Measurement(None, reason=str(error))})
   true, made = jets.select(unseen), generated.select(told)
   baselines = {} if training is None else _trivial(true, training, seed)
   metrics = generation_summary(
@@ -56,7 +62,7 @@ def generation_section(
     jetnet_jets=jetnet_jets,
     seed=seed,
   )
-  kl = metrics["pt_kl"]
+  kl = metrics["pt_kl_equiprobable"]
   gaussian = kl.others.get(GAUSSIAN)
   if kl.value is not None and gaussian:
     metrics["pt_kl_ratio"] = Measurement(

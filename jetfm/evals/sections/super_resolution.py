@@ -12,6 +12,7 @@ from jetfm.evals.metrics import (
   super_resolution_seed,
   super_resolution_summary,
 )
+from jetfm.evals.metrics.seed import SUPER_RESOLVED_SLOTS
 from jetfm.evals.metrics.weighting import weighted_mean
 from jetfm.evals.sections.jets import Jets, Section, of_different_classes, packed_by_pt
 
@@ -55,12 +56,11 @@ def super_resolution_section(
 
 
 def _as_the_seed(jets: Jets, predicted: Jets, low, training: Jets) -> dict[str, Measurement]:
-  """Over all slots of the longest jet, padding included, as there."""
+  """Over as many slots as there, padding included, however long the arrays are here."""
   mean, std = seed_constants(training.p4, training.mask)
-  slots = max(jets.mask.shape[1], predicted.mask.shape[1])
 
   def seen(p4: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return seed_coordinates(*packed_by_pt(p4, mask, slots), mean, std)
+    return seed_coordinates(*packed_by_pt(p4, mask, SUPER_RESOLVED_SLOTS), mean, std)
 
   found: dict[str, dict[str, list[np.ndarray]]] = {"value": {}, "baseline": {}}
   for i in range(0, len(jets), CHUNK_JETS):

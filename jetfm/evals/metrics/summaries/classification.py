@@ -24,7 +24,7 @@ def classification_summary(
   classes: Sequence[str],
   weight: np.ndarray | None = None,
   *,
-  background: str = "QCD",
+  background: str = wp.BACKGROUND,
   bootstrap: int = 0,
 ) -> dict[str, Measurement]:
   """Accuracy, top-3, macro F1, AUC (ovr, ovo), ECE, rejection of `background` by each class.
@@ -89,7 +89,7 @@ def classification_summary(
     for s, name in enumerate(classes):
       if s != b:
         rows = (label == s) | (label == b)
-        out[f"rejection_{name}"] = wp.background_rejection(
+        out[wp.metric_name("rejection", name, background)] = wp.background_rejection(
           wp.discriminant(probabilities[rows], s, b),
           label[rows] == s,
           wp.working_point_of(name),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ from jetfm.evals.metrics.weighting import counted
 
 Jets = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """p4 (B, N, 4) in GeV, mask (B, N), weight (B,) or None."""
+JOINT_BINS = {"pt_kl": (0,), "histogram_mse": tuple(range(len(COORDINATES)))}
+"""Metrics whose bins cover the generated particles too, and the coordinates that they see."""
+WIDENED = 1.5
+"""Bins that are wider by more than this are said to be."""
 
 
 def generation_summary(
@@ -29,7 +33,7 @@ def generation_summary(
   jetnet_jets: int = 0,
   seed: int = 0,
 ) -> dict[str, Measurement]:
-  """MMD, pT KL, histogram MSE, W1 of particles, of jet mass and multiplicity, FPD, KPD; floors.
+  """MMD, KL of pT, histogram MSE, W1 of particles, of jet mass and multiplicity, FPD, KPD; floors.
 
   The floor is the distance of `other` true jets. A generator that knows true jets is to be told
   those, and not the ones that it is compared with: handing back what it knows then gives the floor.
@@ -61,6 +65,7 @@ def generation_summary(
   distances: dict[str, Callable[[gen.Particles, gen.Particles], float]] = {
     "mmd": functools.partial(gen.generation_mmd, seed=seed),
     "pt_kl": gen.generation_kl,
+    "pt_kl_equiprobable": gen.generation_kl_equiprobable,
     "histogram_mse": gen.generation_histogram_mse,
   }
   for i, feature in enumerate(COORDINATES):
@@ -72,6 +77,8 @@ def generation_summary(
       about["baseline_kind"] = next(iter(reached))
       about["baseline"] = reached.pop(about["baseline_kind"])
       about["others"] = reached
+    if name in JOINT_BINS:
+      about["note"] = _widened(sides, JOINT_BINS[name])
     out[name] = compared(metric, sides, **about)
   # A jet points where the generator was told: its shape is seen around its axis only.
   around_axis = particles(RELATIVE[:2])
@@ -96,6 +103,20 @@ def generation_summary(
     rows = np.sort(rng.choice(len(p4), size, replace=False))
     features[kind] = _physics_features(p4[rows], mask[rows])
   return out | _physics_distances(features, jetnet_samples)
+
+
+def _widened(sides: Mapping[str, gen.Particles], features: Sequence[int]) -> str:
+  """A note where generated particles widen the bins, so that they hide what is wrong elsewhere."""
+
+  def width(kind: str, feature: int) -> float:
+    values = (sides[k].values[:, feature] for k in ("true", kind))
+    return float(np.ptp(np.concatenate([*values])))
+
+  ratios = {COORDINATES[f]: width("value", f) / max(width("reference", f), 1e-30) for f in features}
+  worst = max(ratios, key=lambda name: ratios[name])
+  if not ratios[worst] > WIDENED:
+    return ""
+  return f"bins of {worst} are {ratios[worst]:.2g} times as wide as the floor's, and hide more"
 
 
 def _w1_feature(i: int, x: gen.Particles, y: gen.Particles) -> float:
