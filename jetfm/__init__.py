@@ -2,8 +2,8 @@
 
 `jetfm.lorentz` four-momenta and the algebra Cl(1,3); `jetfm.nn` layers; `jetfm.models` encoders and
 heads; `jetfm.tasks` and `jetfm.train` what they are trained for, and how; `jetfm.data` records and
-batches; `jetfm.inference` and `jetfm.load` what was trained, in use. Importing jetfm needs jax,
-flax and numpy only.
+batches, `jetfm.batch_of` those of arrays in memory; `jetfm.inference` and `jetfm.load` what was
+trained, in use. Importing jetfm needs jax, flax and numpy only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from jetfm import lorentz, models, nn
+from jetfm.batches import batch_of
 from jetfm.schema import Feature, Schema, Transform
 from jetfm.typing import Batch
 
@@ -32,4 +33,14 @@ def load(path: str | os.PathLike[str]) -> Predictor:
   return inference.load(path)
 
 
-__all__ = ["Batch", "Feature", "Schema", "Transform", "load", "lorentz", "models", "nn"]
+__all__ = [
+  "Batch",
+  "Feature",
+  "Schema",
+  "Transform",
+  "batch_of",
+  "load",
+  "lorentz",
+  "models",
+  "nn",
+]

@@ -16,6 +16,7 @@ ALLOWED = {
   "locks": set(),
   "decay_chains": set(),
   "schema": {"typing", "lorentz"},
+  "batches": {"typing", "schema"},
   "kernels": FREE,
   "nn": FREE | {"kernels"},
   "objectives": FREE | {"kernels"},
@@ -28,7 +29,7 @@ ALLOWED = {
   "generate": FREE | {"locks"},
 }
 CORE = {"jax", "jaxlib", "flax", "numpy"}
-LIGHT = ("lorentz", "kernels", "nn", "models", "schema", "typing")
+LIGHT = ("lorentz", "kernels", "nn", "models", "schema", "typing", "batches")
 
 
 def part_of(path: pathlib.Path) -> str:

@@ -139,6 +139,22 @@ class Predictor:
       made[name] = {target: made[name][:, i] for i, target in enumerate(targets)}
     return made
 
+  def function(self, name: str) -> Callable[[Batch], jax.Array]:
+    """What `predict` gives under that name, as a function of a Batch for JAX's transformations.
+
+        score = tagger.function("classification")
+        slope = jax.grad(lambda p4: score(jetfm.batch_of(tagger.schema, p4))[0, 1])(p4)
+
+    It is compiled for every shape of the batch. Gradients reach the momenta through tokens, frame
+    and pair bias, and stored features.
+
+    Args:
+      name: as in `predict`; of a regression the targets side by side, (B, targets).
+    Raises: ValueError for another name.
+    """
+    head = self._plain_head(name)
+    return lambda batch: head(self._variables, self._encode(self._variables, batch), batch)
+
   def online(
     self, names: Sequence[str], lengths: Sequence[int] = (32, 64, 128), rows: int = 1
   ) -> Online:

@@ -3,9 +3,11 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jetfm
 from jetfm import inference
 from jetfm.inference import Reconstruction
 from jetfm.inference.groups import canonical_groups
@@ -108,6 +110,26 @@ class TestEventsAreIndependent:
       got = call(predictor, method, nothing)
       for name, want in expected[method].items():
         assert got[name].shape == (0, *want.shape[1:]) and got[name].dtype == want.dtype
+
+
+def test_functions_of_arrays_in_memory_give_the_same_and_have_gradients(predictor, events):
+  stored = dict(zip(SCHEMA.stored, np.moveaxis(events.features, -1, 0), strict=True))
+  names = ("regression", "embed", "classification")
+  made = predictor.predict(events, names)
+  made["regression"] = np.stack([*made["regression"].values()], axis=1)
+  batch = jetfm.batch_of(SCHEMA, events.p4, stored, mask=events.mask)
+  for name in names:
+    np.testing.assert_allclose(predictor.function(name)(batch), made[name], rtol=1e-4, atol=1e-4)
+
+  def score(p4):
+    batch = jetfm.batch_of(SCHEMA, p4, stored, mask=events.mask)
+    return jnp.log(predictor.function("classification")(batch)[:, 1]).sum()
+
+  slope = np.asarray(jax.jit(jax.grad(score))(events.p4))
+  assert np.isfinite(slope).all() and (slope[~events.mask] == 0).all()
+  assert (np.abs(slope[events.mask]).max(axis=-1) > 0).all()
+  with pytest.raises(ValueError, match="nothing to predict is named 'classify'"):
+    predictor.function("classify")
 
 
 def test_one_pass_of_the_encoder_gives_the_same(predictor, events, expected):

@@ -11,6 +11,7 @@ import pytest
 from jetfm import lorentz
 from jetfm.kernels import PAIR_KINDS, PairBiasWeights, pair_bias
 from jetfm.kernels.pair_bias import chunked
+from jetfm.kernels.pair_bias import momenta as of_momenta
 from jetfm.kernels.pair_bias.triton import Options
 from jetfm.kernels.pair_bias.triton_work import Share, Tile
 from tests.kernels.conftest import KERNELS, assert_close
@@ -136,14 +137,45 @@ def test_an_activation_that_does_not_exist_and_scales_too_few():
     pair_bias(p4, w._replace(scales=w.scales[:1]), MASK)
 
 
-@pytest.mark.slow
-def test_no_gradient_reaches_the_momenta(kind, implementation):
-  w = weights(kind)
+def weighed(p4, w, hidden=None, **options):
+  """A number made of the biases of real pairs by random factors."""
+  return (pair_bias(p4, w, MASK, hidden, **options) * COTANGENT).sum()
 
-  def total(p4):
-    return pair_bias(p4, w, MASK, kind=kind, implementation=implementation).sum()
 
-  np.testing.assert_array_equal(jax.jit(jax.grad(total))(momenta(np.float32)), 0)
+def test_gradient_of_the_momenta_is_the_finite_difference(x64, kind, implementation, monkeypatch):
+  """Of visible particles; none reaches hidden and padded ones, which may hold anything."""
+  monkeypatch.setattr(of_momenta, "PAIRS", 3 * N**2 // 2)  # an event at a time
+  p4, w, hidden = momenta(), weights(kind), np.zeros((B, N), bool)
+  hidden[:, 1] = True
+  visible = (MASK & ~hidden)[..., None]
+  direction = np.random.default_rng(3).normal(size=p4.shape) * visible
+  p4 = np.where(visible, p4, np.nan)
+  options = {"kind": kind, "implementation": implementation}
+  value = jax.jit(lambda p4: weighed(p4, w, hidden, **options))
+  gradient = np.asarray(jax.jit(jax.grad(lambda p4: weighed(p4, w, hidden, **options)))(p4))
+  step = 1e-6
+  difference = (value(p4 + step * direction) - value(p4 - step * direction)) / (2 * step)
+  assert (gradient * direction)[visible[..., 0]].sum() == pytest.approx(float(difference), rel=1e-6)
+  np.testing.assert_array_equal(gradient[~visible[..., 0]], 0)
+
+
+@pytest.mark.parametrize("within", ["jit", "checkpoint", "scan"])
+def test_a_program_that_needs_no_gradient_of_momenta_has_none(within):
+  """Training pays for none of it."""
+  w = jax.tree.map(np.float32, weights("part"))
+  wrapped = {
+    "jit": jax.jit,
+    "checkpoint": jax.checkpoint,
+    "scan": lambda f: (
+      lambda w, p4: jax.lax.scan(lambda c, x: (c + f(w, x), None), 0.0, p4[None])[0]
+    ),
+  }[within]
+
+  def program(stop):
+    loss = wrapped(lambda w, p4: weighed(stop(p4), w, implementation="interpret"))
+    return jax.jit(jax.grad(loss)).lower(w, momenta(np.float32)).as_text().count("dot_general")
+
+  assert program(lambda p4: p4) == program(jax.lax.stop_gradient) > 0
 
 
 def test_nothing_crosses_pairs(kind, implementation):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jetfm.kernels.activations import check_activation
 from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
+from jetfm.kernels.pair_bias.momenta import Options, with_gradient_of_momenta
 from jetfm.typing import Array
 
 _HERE = "jetfm.kernels.pair_bias"
@@ -69,7 +70,9 @@ def pair_bias(
 
   Pointwise in the pairs: no number of one pair enters another. g is GELU in its tanh form, or ReLU;
   without scales s_l there is no norm, x_l = g(r).
-  **No gradient flows to p4**: it is stopped here, so that every implementation agrees.
+
+  The gradient with respect to p4, where it is asked for, is XLA's whatever the implementation: it
+  evaluates the MLP again, a few events at a time. A training step, which does not ask, has none.
 
   Args:
     p4: (B, N, 4) in GeV. Hidden and padded slots are ignored, whatever they hold.
@@ -90,7 +93,7 @@ def pair_bias(
   """
   check_kind(kind)
   check_activation(activation)
-  p4 = jax.lax.stop_gradient(jnp.asarray(p4))
+  p4 = jnp.asarray(p4)
   features = len(PAIR_KINDS[kind].mean)
   if p4.ndim != 3 or p4.shape[-1] != 4:
     raise ValueError(f"p4 has shape {p4.shape}, expected (B, N, 4)")
@@ -112,14 +115,24 @@ def pair_bias(
   if hidden is not None:
     visible = visible & ~hidden
   p4 = jnp.where(visible[..., None], p4, 0)
-  arrays, options = (
-    (p4, weights, mask, hidden),
-    {"kind": kind, "dtype": dtype, "activation": activation},
-  )
+  options = Options(kind, dtype, activation)
   widest = max(kernel.shape[1] for kernel in weights.kernels)
   call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
   if implementation is not None:
     chosen = by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)
-    return (chosen if p4.size else IMPLEMENTATIONS["xla"])(*arrays, **options)
-  kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
-  return by_platform(IMPLEMENTATIONS["xla"], kernels, *arrays, call=call, options=options)
+    if chosen is IMPLEMENTATIONS["xla"] or not p4.size:
+      return IMPLEMENTATIONS["xla"](p4, weights, mask, hidden, **options._asdict())
+    bias = chosen(jax.lax.stop_gradient(p4), weights, mask, hidden, **options._asdict())
+  else:
+    kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
+    bias = by_platform(
+      IMPLEMENTATIONS["xla"],
+      kernels,
+      jax.lax.stop_gradient(p4),
+      weights,
+      mask,
+      hidden,
+      call=call,
+      options=options._asdict(),
+    )
+  return with_gradient_of_momenta(bias, p4, weights, mask, hidden, options)
