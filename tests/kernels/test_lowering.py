@@ -225,6 +225,24 @@ def test_bias_has_gradients_inside_a_shard_map_that_checks():
   assert kernels_in("cuda", in_shard_map(loss), *bias_shapes(64, "part", (64,))) == 1
 
 
+@pytest.mark.parametrize("platform", TARGETS)
+def test_gradients_of_momenta_lower(platform):
+  """With those of the weights, also inside a shard_map that checks."""
+
+  def gradients(weights, p4, mask, hidden):
+    def loss(weights, p4):
+      return pair_bias(p4, weights, mask, hidden, dtype=jnp.bfloat16).astype(jnp.float32).sum()
+
+    return jax.grad(loss, (0, 1))(weights, p4)
+
+  shapes = bias_shapes(64, "part", (64,))
+  assert kernels_in(platform, gradients, *shapes) == 1  # of a sum, the bias is not needed
+  whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
+  specs = {"in_specs": (whole, split, split, split), "out_specs": (whole, split)}
+  mapped = lambda *arrays: jax.shard_map(gradients, **specs)(*arrays)  # noqa: E731
+  assert kernels_in(platform, mapped, *shapes) == 1
+
+
 def test_token_layers_have_gradients_inside_a_shard_map_that_checks():
   width, hidden, words = 32, 48, jnp.zeros((3, 2), jnp.uint32)
 

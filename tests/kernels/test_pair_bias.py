@@ -142,6 +142,7 @@ def weighed(p4, w, hidden=None, **options):
   return (pair_bias(p4, w, MASK, hidden, **options) * COTANGENT).sum()
 
 
+@pytest.mark.slow
 def test_gradient_of_the_momenta_is_the_finite_difference(x64, kind, implementation, monkeypatch):
   """Of visible particles; none reaches hidden and padded ones, which may hold anything."""
   monkeypatch.setattr(of_momenta, "PAIRS", 3 * N**2 // 2)  # an event at a time
