@@ -99,7 +99,10 @@ def part_variant(variant: str) -> str:
 
 
 def asked(bench: Bench, stage: pathlib.Path) -> Numbers:
-  """What launch.evaluate says of a stage on the test split, `METRIC` and `METRIC_error`."""
+  """What launch.evaluate says of a stage on the test split.
+
+  `METRIC`, `METRIC_error`, `METRIC_reference` (chance or floor), `METRIC_baseline`.
+  """
   out = stage / "report"
   bench.launch(
     "launch.evaluate",
@@ -117,6 +120,11 @@ def asked(bench: Bench, stage: pathlib.Path) -> Numbers:
     name: number
     for section in run.tasks.values()
     for metric, found in section.items()
-    for name, number in ((metric, found.value), (f"{metric}_error", found.error))
+    for name, number in (
+      (metric, found.value),
+      (f"{metric}_error", found.error),
+      (f"{metric}_reference", found.reference),
+      (f"{metric}_baseline", found.baseline),
+    )
     if number is not None
   }
