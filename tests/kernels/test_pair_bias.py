@@ -14,7 +14,7 @@ from jetfm.kernels.pair_bias import chunked
 from jetfm.kernels.pair_bias import momenta as of_momenta
 from jetfm.kernels.pair_bias.triton import Options
 from jetfm.kernels.pair_bias.triton_work import Share, Tile
-from tests.kernels.conftest import KERNELS, assert_close
+from tests.kernels.conftest import KERNELS, PLAIN, assert_close
 
 B, N, H, WIDTH = 2, 5, 3, 8
 MASK = np.arange(N) < np.array([5, 3])[:, None]
@@ -143,8 +143,12 @@ def weighed(p4, w, hidden=None, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("implementation", PLAIN)
 def test_gradient_of_the_momenta_is_the_finite_difference(x64, kind, implementation, monkeypatch):
-  """Of visible particles; none reaches hidden and padded ones, which may hold anything."""
+  """Of visible particles; none reaches hidden and padded ones, which may hold anything.
+
+  Whatever is not 'xla' has the same gradient.
+  """
   monkeypatch.setattr(of_momenta, "PAIRS", 3 * N**2 // 2)  # an event at a time
   p4, w, hidden = momenta(), weights(kind), np.zeros((B, N), bool)
   hidden[:, 1] = True

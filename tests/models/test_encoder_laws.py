@@ -135,6 +135,7 @@ def test_ranks_tell_hidden_particles_apart(model, batch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", [QUICK], indirect=True)
 def test_gradient_of_the_momenta_is_the_finite_difference(x64, model, batch):
   """Through tokens, frame and pair bias: what saliency and adversarial jets need."""
   visible = batch.mask & (batch.hidden_rank < 0)
