@@ -1,6 +1,6 @@
 """What the compiler says of the programs for an H100, on a machine without one.
 
-  python -m benchmarks.deviceless [--only=kernels,step,online] [--depth=8]
+  python -m benchmarks.deviceless [--only=kernels,step,online,devices] [--depth=8]
 
 `kernels`: registers and spilled bytes of every kernel of the default configuration in bfloat16, as
 the assembler reports them. `step`: temporary memory of a training step of `base` at 512 jets of 128
@@ -8,7 +8,9 @@ particles, and bytes that its operations read and write, each array counted at e
 touches it, beside those of the same step with a batch-normalised pair network and attention in
 plain XLA, as in the published ParT; then with kernels between attentions too, and what these spill.
 `online`: how often the program for one event (that of `benchmarks.online`) starts something on the
-device, and how many kernels that is. Nothing is autotuned, which a real device would do.
+device, and how many kernels that is. `devices`: whether the step can be split over two devices (two
+blocks unless --depth says more), and how many arrays they would gather. Nothing is autotuned, which
+a real device would do.
 
 Compiles on the CPU, in minutes; needs JAX >= 0.11 with the CUDA compiler's wheels, no driver:
   pip install --no-deps jax-cuda13-pjrt==VERSION jax-cuda13-plugin==VERSION nvidia-cuda-nvcc
@@ -38,15 +40,24 @@ os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractDevice, AbstractMesh, AxisType, SingleDeviceSharding
+import numpy as np
+from jax.sharding import (
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+  Sharding,
+  SingleDeviceSharding,
+)
 
 from benchmarks import batch_norm_bias, hlo_traffic, kernels
 from jetfm.kernels import PairBiasWeights
 
-PARTS = ("kernels", "step", "online")
+PARTS = ("kernels", "step", "online", "devices")
 EVENTS, PARTICLES = 512, 128
 SPILLED_BYTES, TEMPORARIES_GIB, TRAFFIC_RATIO = 128, 4.0, 0.5
 """Targets: at most."""
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all")
+KERNEL = r'custom_call_target="[^"]*(?:triton|mosaic)'
 DEVICE = "NVIDIA H100 80GB HBM3"
 H100 = """
 gpu_device_info {
@@ -68,9 +79,9 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 class Compiler:
-  """Compiles for an H100 and keeps what the assembler says."""
+  """Compiles for an H100, or several, and keeps what the assembler says."""
 
-  def __init__(self, folder: pathlib.Path):
+  def __init__(self, folder: pathlib.Path, devices: int = 1):
     from jax.experimental import topologies
 
     found = importlib.util.find_spec("nvidia")
@@ -91,24 +102,41 @@ class Compiler:
     assembler.chmod(assembler.stat().st_mode | stat.S_IXUSR)
     os.environ["PATH"] = f"{self._cuda / 'bin'}:{os.environ['PATH']}"
     topology = topologies.get_topology_desc(
-      "h100", platform="cuda", target_config=H100, topology="1x1x1"
+      "h100", platform="cuda", target_config=H100, topology=f"1x{devices}x1"
     )
-    self._sharding = SingleDeviceSharding(topology.devices[0])
-    device = AbstractDevice(device_kind=DEVICE, num_cores=None, platform="gpu")
-    self._mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+    mesh = Mesh(np.array(topology.devices), ("data",))
+    self._sharding: Sharding = SingleDeviceSharding(topology.devices[0])
+    if devices > 1:
+      self._sharding = NamedSharding(mesh, PartitionSpec())
+    self._split = NamedSharding(mesh, PartitionSpec("data"))
+    self._mesh = mesh.abstract_mesh
 
-  def __call__(self, function: Callable, *arrays: Any, dump: pathlib.Path | None = None) -> Any:
-    """The compiled jit(function) for arrays, or shapes, of these shapes; dump: XLA's files."""
-    shapes = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), arrays
-    )
+  def __call__(
+    self,
+    function: Callable,
+    *arrays: Any,
+    dump: pathlib.Path | None = None,
+    split: Sequence[int] = (),
+  ) -> Any:
+    """The compiled jit(function) for arrays, or shapes, of these shapes.
+
+    Args:
+      dump: folder for XLA's files.
+      split: numbers of the arguments whose events are split over the devices.
+    """
+
+    def placed(number: int, tree: Any) -> Any:
+      sharding = self._split if number in split else self._sharding
+      return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    shapes = [placed(number, tree) for number, tree in enumerate(arrays)]
     function = function if hasattr(function, "trace") else jax.jit(function)
-    with self.target():
-      lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
     options = {"xla_gpu_cuda_data_dir": str(self._cuda)}
     if dump is not None:
       options |= {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
-    return lowered.compile(compiler_options=options)
+    with self.target():  # kernels are lowered again for their part of the events
+      lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
+      return lowered.compile(compiler_options=options)
 
   @contextlib.contextmanager
   def target(self) -> Iterator[None]:
@@ -264,6 +292,14 @@ def measure_online(compiler: Compiler, folder: pathlib.Path) -> list[dict[str, A
   return [row, *_spills(compiler, "token_")]
 
 
+def measure_devices(compiler: Compiler, depth: int | None) -> dict[str, Any]:
+  """Arrays that two devices gather, where each has half of the events of a training step."""
+  program = compiler(*_training_step(depth or 2), split=(1,)).as_text()
+  found = {name: len(re.findall(rf" {name}(?:-start)?\(", program)) for name in COLLECTIVES}
+  found["kernels"] = len(re.findall(KERNEL, program))  # of ours: without one it would say nothing
+  return _row("gathered_arrays", found["all-gather"], "in a step of two devices", 0, found)
+
+
 def _row(name: str, value: float, unit: str, target: float, detail: dict[str, Any]):
   return {
     "name": name,
@@ -301,6 +337,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       rows += measure_step(compiler, options.depth)
     if "online" in only:
       rows += measure_online(compiler, pathlib.Path(folder))
+    if "devices" in only:
+      rows.append(measure_devices(Compiler(pathlib.Path(folder) / "two", 2), options.depth))
   print(f"compiled for {DEVICE} by jax {jax.__version__}, no device")
   for row in rows:
     mark = "ok  " if row["holds"] else "FAIL"

@@ -141,7 +141,8 @@ def get_config(variant="base"):
         "particles": particles,
         "latent": 32,
         "condition": "embedding",
-        "distance": "chamfer",
+        # A nearest particle is never as soft as the softest: a particle of the same rank is.
+        "distance": "angular",
         "jet_term": 0.1,
         "beta": 1.0,
         "warm_up_steps": STEPS["generate"][size] // 10,

@@ -118,15 +118,18 @@ def pair_bias(
   options = Options(kind, dtype, activation)
   widest = max(kernel.shape[1] for kernel in weights.kernels)
   call = {"particles": p4.shape[1], "dtypes": (dtype,), "width": widest}
+  plain = IMPLEMENTATIONS["xla"]
+  chosen = None
   if implementation is not None:
     chosen = by_name("pair_bias", implementation, IMPLEMENTATIONS, **call)
-    if chosen is IMPLEMENTATIONS["xla"] or not p4.size:
-      return IMPLEMENTATIONS["xla"](p4, weights, mask, hidden, **options._asdict())
+  if chosen is plain or not p4.size:
+    return plain(p4, weights, mask, hidden, **options._asdict())
+  if chosen is not None:
     bias = chosen(jax.lax.stop_gradient(p4), weights, mask, hidden, **options._asdict())
   else:
     kernels = {**KERNELS, **ON_CPU} if p4.shape[1] > FEW_PARTICLES else ON_CPU
     bias = by_platform(
-      IMPLEMENTATIONS["xla"],
+      plain,
       kernels,
       jax.lax.stop_gradient(p4),
       weights,

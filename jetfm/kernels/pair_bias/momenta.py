@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.custom_derivatives import CustomVJPPrimal
 
 from jetfm.kernels.pair_bias import reference
 
@@ -44,9 +44,8 @@ def _forward(bias, p4, weights, mask, hidden, options):
 
 
 def _backward(options, saved, d_bias):
-  nothing = (d_bias, None, None, None, None)
-  if saved is None or isinstance(d_bias, SymbolicZero):
-    return nothing
+  if saved is None:
+    return (d_bias, None, None, None, None)
   p4, weights, mask, hidden = saved
   given = d_bias
   if mask is not None:  # the bias of a padded pair plays no part
