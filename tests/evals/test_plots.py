@@ -112,6 +112,19 @@ def test_figure_is_drawn_without_a_warning(name):
     assert ax.has_data() or ax.texts, f"an empty panel: {ax}"
 
 
+@pytest.mark.parametrize("most", [1, 7, 95])
+def test_a_flat_spectrum_of_counts_is_flat(most):
+  """Bins with one whole number more than others would show peaks."""
+  counts = np.tile(np.arange(most + 1.0), 50)
+  width = 1 + (most == 95)  # whole numbers of a bin: both divide their number
+  figure = plots.spectra_figure(
+    Particles(counts[:, None], np.ones(len(counts))), {}, ("particles",), (False,), of="jets"
+  )
+  (shown,) = (x.get_data().values for x in figure.axes[0].patches)
+  np.testing.assert_allclose(shown[shown > 0], width / (most + 1))
+  assert shown.sum() == pytest.approx(1)
+
+
 def test_equal_figures_are_equal_bytes():
   assert plots.png(draw_training()) == plots.png(draw_training())
 

@@ -74,6 +74,16 @@ def _range(
   return (float(np.exp(low)), float(np.exp(high))) if log else (low, high)
 
 
+def _edges(true: np.ndarray, low: float, high: float, log: bool, bins: int) -> np.ndarray:
+  """About `bins` bins; of counts they hold equally many whole numbers each."""
+  if log:
+    return np.geomspace(low, high, bins + 1)
+  if (true == np.round(true)).all():
+    width = max(1, round((high - low) / bins))
+    return np.arange(np.floor(low), high + 1 + width, width) - 0.5
+  return np.linspace(low, high, bins + 1)
+
+
 def _spectrum(
   upper: Axes,
   lower: Axes,
@@ -86,7 +96,7 @@ def _spectrum(
   import mplhep
 
   low, high = _range(true, list(samples.values()), feature, log)
-  edges = np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
+  edges = _edges(true.values[:, feature], low, high, log, bins)
 
   def shape(sample: Particles) -> tuple[np.ndarray, np.ndarray]:
     counts = np.histogram(sample.values[:, feature], edges, weights=sample.weight)[0]
