@@ -34,6 +34,10 @@ PAIR_FEATURES: dict[str, tuple[str, ...]] = {
 """Names of the features of each kind, in order."""
 
 
+ROUNDING = 16
+"""Error of m2, in units of the energy squared, and of angles, in epsilons of the type, amply."""
+
+
 class PairMomenta(NamedTuple):
   """What the pair features need of each particle; all fields have one shape.
 
@@ -72,6 +76,8 @@ def pairwise_features(
   j: PairMomenta,
   kind: str = "part",
   log: Callable[[jax.Array], jax.Array] = jnp.log,
+  *,
+  resolved: bool = False,
 ) -> tuple[jax.Array, ...]:
   """The features of all pairs of two sets whose shapes broadcast, such as (N, 1) and (1, M).
 
@@ -85,12 +91,18 @@ def pairwise_features(
   event (of e+e- collisions, where no direction is special; m = sqrt(m2) shows resonances):
       cos_angle = p_i . p_j / (|p_i| |p_j|), 0 for a momentum of 0;   ln(|p_i| |p_j|),   m,   ln m2
 
-  A kernel may give another natural logarithm, such as a faster one with fewer digits.
+  A kernel may give another natural logarithm, such as a faster one with fewer digits. With
+  `resolved` an m2 or dR within its rounding, as those of a massless particle with itself or with
+  one of the same direction, has no gradient: the slope of its logarithm would be a large random
+  number. Values are the same.
   Raises: ValueError for an unknown kind.
   """
   _check_kind(kind)
   energy, pz = i.energy + j.energy, i.pz + j.pz
   m2 = (energy + pz) * (energy - pz) - ((i.px + j.px) ** 2 + (i.py + j.py) ** 2)
+  rounding = ROUNDING * jnp.finfo(m2.dtype).eps
+  if resolved:
+    m2 = jnp.where(m2 > rounding * energy**2, m2, jax.lax.stop_gradient(m2))
   ln_m2 = log(jnp.maximum(m2, LOG_FLOOR))
   if kind == "invariant":
     return (ln_m2,)
@@ -106,6 +118,9 @@ def pairwise_features(
   d_long = i.longitudinal - j.longitudinal
   d_phi = wrap_angle(i.phi - j.phi)
   dr2 = d_long**2 + d_phi**2
+  if resolved:
+    angles = jnp.abs(i.longitudinal) + jnp.abs(j.longitudinal) + jnp.pi
+    dr2 = jnp.where(dr2 > (rounding * angles) ** 2, dr2, jax.lax.stop_gradient(dr2))
   if kind == "lorentz_part":
     apart = dr2 > 0
     dr = jnp.where(apart, jnp.sqrt(jnp.where(apart, dr2, 1)), 0)

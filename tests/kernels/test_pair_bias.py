@@ -164,6 +164,20 @@ def test_gradient_of_the_momenta_is_the_finite_difference(x64, kind, implementat
   np.testing.assert_array_equal(gradient[~visible[..., 0]], 0)
 
 
+@pytest.mark.slow
+def test_rounding_has_no_gradient(x64):
+  """Massless particles, two of one direction, as in published jets: in float32 as if exact."""
+  rng = np.random.default_rng(0)
+  p3 = rng.normal(size=(B, N, 3)) * 10 + [100, 0, 20]
+  p3[:, 1] = 1.3 * p3[:, 0]
+  p4 = np.concatenate([np.linalg.norm(p3, axis=-1, keepdims=True), p3], axis=-1)
+  gradient = jax.jit(jax.grad(lambda p4, w: weighed(p4, w)))
+  narrow = jax.tree.map(np.float32, (p4, weights("part")))
+  wanted = gradient(p4, weights("part"))
+  got = np.asarray(gradient(*narrow))
+  np.testing.assert_allclose(got, wanted, rtol=0.05, atol=0.05 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("within", ["jit", "checkpoint", "scan"])
 def test_a_program_that_needs_no_gradient_of_momenta_has_none(within):
   """Training pays for none of it."""
