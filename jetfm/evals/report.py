@@ -209,7 +209,7 @@ def _metrics_table(
     ]
     best = _best(measured, entry.better)
     for i, (run, m) in enumerate(zip(shown, measured, strict=True)):
-      own = "".join(_own(m, what) for what in compared if differs(measured, what))
+      own = "".join(_own(m, what) for what in compared if _differs(measured, what))
       cells.append(_cell(run.name, _measured(m) + own, "best" if i == best else ""))
     cells += [
       _cell(label, _compared(measured, what), "compared") for what, label in compared.items()
@@ -239,7 +239,7 @@ def _measured(m: Measurement | None) -> str:
   return out + (f"<small>{_text(m.note)}</small>" if m.note else "")
 
 
-def differs(measured: Sequence[Measurement | None], what: str) -> bool:
+def _differs(measured: Sequence[Measurement | None], what: str) -> bool:
   """Whether runs have a 'reference' or 'baseline' of their own, as on other data they have."""
   return len({_stated(m, what) for m in measured if m is not None}) > 1
 
@@ -266,7 +266,7 @@ def _compared(measured: Sequence[Measurement | None], what: str) -> str:
   found = [stated for m in measured if m is not None and (stated := _stated(m, what))]
   if not found:
     return ""
-  if differs(measured, what):
+  if _differs(measured, what):
     return "<small>each run's own</small>"
   value, *lines = found[0]
   return value + "".join(f"<small>{_text(line)}</small>" for line in lines)
