@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jetfm.kernels.activations import check_activation
 from jetfm.kernels.implementations import SINGLE, Implementation, by_name, by_platform
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, check_kind
-from jetfm.kernels.pair_bias.momenta import Options, with_gradient_of_momenta
+from jetfm.kernels.pair_bias.momenta import with_gradient_of_momenta
+from jetfm.kernels.pair_bias.reference import Options
 from jetfm.typing import Array
 
 _HERE = "jetfm.kernels.pair_bias"

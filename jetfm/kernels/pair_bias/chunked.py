@@ -11,7 +11,7 @@ put in a row: the loops end where these do.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +32,13 @@ processor with AVX2 alone, and a jet's bias depended on its place in the batch.
 """
 
 
-class Options(NamedTuple):
-  kind: str
-  dtype: Any
-  activation: str
-
-
 def pair_bias(p4, weights, mask, hidden, kind: str, dtype, activation: str = "gelu") -> jax.Array:
   """See `jetfm.kernels.pair_bias.api.pair_bias`."""
   n = p4.shape[1]
   extent = jnp.full(p4.shape[0], n, jnp.int32) if mask is None else particle_extent(mask)
   momenta = jnp.stack(pair_momenta(p4, PAIR_KINDS[kind].source), axis=-1)  # (B, N, fields)
   folded = reference.fold_standardisation(weights, kind)
-  bias = _bias(folded, (momenta, extent), Options(kind, jnp.dtype(dtype), activation))
+  bias = _bias(folded, (momenta, extent), reference.Options(kind, jnp.dtype(dtype), activation))
   return reference.hide(bias, weights.hidden, hidden)
 
 
@@ -106,7 +100,7 @@ def _pairs(row: jax.Array, momenta, kind: str):
   return jnp.minimum(row // tiles, events - 1)[:, None], *_particles(pair, kind)
 
 
-def _features(row, momenta, options: Options) -> jax.Array:
+def _features(row, momenta, options: reference.Options) -> jax.Array:
   """Of the pairs of R tiles, (R TILE, F)."""
   events, n, fields = momenta.shape
   event, first, second = _pairs(row, momenta, options.kind)
@@ -121,7 +115,7 @@ def _features(row, momenta, options: Options) -> jax.Array:
   return jnp.stack(features).T
 
 
-def _forward(weights, momenta, extent, *, options: Options) -> jax.Array:
+def _forward(weights, momenta, extent, *, options: reference.Options) -> jax.Array:
   events, n, _ = momenta.shape
   heads = weights.kernels[-1].shape[1]
   live = _live(extent, n, options.kind)
@@ -140,7 +134,7 @@ def _forward(weights, momenta, extent, *, options: Options) -> jax.Array:
   return bias.swapaxes(0, 1).reshape(events, heads, n, n)
 
 
-def _backward(weights, momenta, extent, d_bias, *, options: Options):
+def _backward(weights, momenta, extent, d_bias, *, options: reference.Options):
   n, heads = momenta.shape[1], d_bias.shape[1]
   live = _live(extent, n, options.kind)
   if PAIR_KINDS[options.kind].symmetric:

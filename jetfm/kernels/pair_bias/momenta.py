@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from jetfm.kernels.pair_bias import reference
+from jetfm.kernels.pair_bias.reference import Options
 
 PAIRS = 1 << 16
 """Pairs at a time: their hidden arrays would not fit for a whole batch."""
-
-
-class Options(NamedTuple):
-  kind: str
-  dtype: Any
-  activation: str
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,14 @@ from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.lorentz import PairMomenta, pair_momenta
 
 EPSILON = 1e-6
+
+
+class Options(NamedTuple):
+  """How a bias is made, hashable: the last arguments of `pair_bias`."""
+
+  kind: str
+  dtype: Any
+  activation: str
 
 
 def pair_bias(p4, weights, mask, hidden, kind: str, dtype, activation: str = "gelu") -> jax.Array:
