@@ -1,8 +1,9 @@
 """Cells of the table of jets: what each trains, and what it is asked.
 
 Stages of configs/lorentz_part.py are rows, and so are the same encoder without equivariant layers
-(`part`), training on fractions of the labels, and weaver-core's ParT of the same size on the same
-jets (`weaver`). All see the four published features and nothing else.
+(`part`), training on fractions of the labels, and weaver-core's ParT on the same jets, of the same
+size (`weaver`) and of more parameters (`weaver_deeper`). All see the four published features and
+nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.cells import STARTS, Cell, Numbers
-from benchmarks.weaver_cell import weaver_cell
+from benchmarks.weaver_cell import MORE_BLOCKS, weaver_cell
 from jetfm.data import Manifest
 from jetfm.evals.report import results_from_json
 
@@ -22,7 +23,7 @@ CONFIG = "configs/lorentz_part.py"
 INPUTS = "kin4"
 STAGES = ("classify", "regress", "generate", "super_resolve")
 PREPARATIONS = ("pretrain", "part_pretrain")
-ROWS = ("pretrain", *STAGES, "weaver", "labels", "part")
+ROWS = ("pretrain", *STAGES, *MORE_BLOCKS, "labels", "part")
 FRACTIONS = (0.01, 1.0, 0.1)
 """Of the labels, in the order of work."""
 TARGETS = ("seed_mass", "mass", "gen_mass")
@@ -48,8 +49,10 @@ def cells(seeds: int, rows: Sequence[str] = ROWS) -> list[Cell]:
   wanted: list[Cell] = []
   for seed in range(seeds):
     for row in (row for row in ROWS if row in rows):
-      found = {"labels": label_cells(seed), "weaver": [Cell(row, seed, start="scratch")]}
-      wanted += found.get(row, [Cell(row, seed)])
+      if row == "labels":
+        wanted += label_cells(seed)
+      else:
+        wanted.append(Cell(row, seed, start="scratch" if row in MORE_BLOCKS else "pretrained"))
   return list(dict.fromkeys(c for cell in wanted for c in (*needs(cell), cell)))
 
 
@@ -70,8 +73,8 @@ def run_cell(bench: Bench, cell: Cell) -> Numbers:
   Raises: OutOfTime, Failed.
   """
   workdir = bench.out / f"seed{cell.seed}"
-  if cell.row == "weaver":
-    return weaver_cell(bench, cell.seed, INPUTS)
+  if cell.row in MORE_BLOCKS:
+    return weaver_cell(bench, cell.row, cell.seed, INPUTS)
   if cell.row in ("part", "part_pretrain"):
     variant = bench.config.partition(":")[2]
     bench = dataclasses.replace(bench, config=f"{CONFIG}:{part_variant(variant)}")

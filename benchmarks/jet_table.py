@@ -40,12 +40,15 @@ OURS = {
 """What says more of the same models; `mlp1` is the linear probe, of 3,000 labelled jets."""
 PRETRAINED, SCRATCH = ("classify", 1.0, "pretrained"), ("labels", 1.0, "scratch")
 PART, WEAVER = ("part", 1.0, "pretrained"), ("weaver", 1.0, "scratch")
+DEEPER = ("weaver_deeper", 1.0, "scratch")
 TAGGERS = {
-  "pretrained": PRETRAINED,
-  "from scratch": SCRATCH,
-  "without equivariant layers, pretrained": PART,
-  "weaver-core's ParT, from scratch": WEAVER,
+  "pretrained": ("", PRETRAINED),  # whose numbers are above, beside the published ones
+  "from scratch": ("jets_scratch", SCRATCH),
+  "without equivariant layers, pretrained": ("jets_part", PART),
+  "weaver-core's ParT, from scratch": ("jets_weaver", WEAVER),
+  "the same, one block more": ("jets_weaver_deeper", DEEPER),
 }
+"""Name in the JSON and place in the table, by title."""
 COLUMNS = ("accuracy", "top3", "macro_f1", "auc_ovr", "auc_ovo")
 LABELS = ("labels", "pretrained", "scratch")
 OTHERS = ("comparison", "first", "second")
@@ -69,6 +72,8 @@ def show(done: Done) -> list[dict[str, Any]]:
   others = [
     Comparison("from scratch over weaver-core's ParT", "jets_scratch_over_weaver", SCRATCH, WEAVER),
     Comparison("pretrained over the same", "jets_pretrained_over_weaver", PRETRAINED, WEAVER),
+    Comparison("from scratch over a deeper one", "jets_scratch_over_deeper", SCRATCH, DEEPER),
+    Comparison("pretrained over that", "jets_pretrained_over_deeper", PRETRAINED, DEEPER),
     Comparison("with equivariant layers over without", "jets_over_part", PRETRAINED, PART),
   ]
   return [
@@ -120,7 +125,7 @@ def _own(done: Done) -> list[dict[str, Any]]:
 def _taggers(done: Done) -> list[dict[str, Any]]:
   rows = []
   print(f"\n{'taggers':<40}" + "".join(f"{column:>18}" for column in COLUMNS) + "  seeds")
-  for title, side in TAGGERS.items():
+  for title, (name, side) in TAGGERS.items():
     found = {column: list(values_of(done, side, column).values()) for column in COLUMNS}
     seeds = len(found["accuracy"])
     if not seeds:
@@ -128,8 +133,7 @@ def _taggers(done: Done) -> list[dict[str, Any]]:
       continue
     pairs = {column: mean_and_spread(values) for column, values in found.items()}
     print(f"{title:<40}" + "".join(f"{shown(p, seeds):>18}" for p in pairs.values()) + f"  {seeds}")
-    if side != PRETRAINED:  # whose accuracy is above, beside the published one
-      name = {SCRATCH: "jets_scratch", PART: "jets_part", WEAVER: "jets_weaver"}[side]
+    if name:
       more: dict[str, Any] = {**pairs, "seeds": seeds, **_made_by(done, side)}
       mean = more.pop("accuracy")[0]
       rows.append(json_row(f"{name}_accuracy", mean, "", None, None, **more))

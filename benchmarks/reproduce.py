@@ -22,7 +22,7 @@ Published accuracies are of 3 M events of the experiment's own simulation.
 jets: stages of configs/lorentz_part.py on 80,000 generated jets of training and 10,000 each for
 validation and test, with the four published features alone (kin4). Rows: pretrain, classify,
 regress, generate, super_resolve, labels, part (no equivariant layers), weaver (weaver-core's ParT
-of the same size on the same jets, in the peers' environment).
+of the same size on the same jets, in the peers' environment), weaver_deeper (a block more).
 Published numbers are of 100,000 jets of JetClass, and count what jetfm.evals.metrics.seed says.
 
 Only what is measured in one table can be compared strictly: published figures are of other samples.

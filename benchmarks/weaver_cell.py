@@ -1,7 +1,9 @@
-"""A cell of the table of jets that another library makes: weaver-core's ParT of the same size.
+"""Cells of the table of jets that another library makes: weaver-core's ParT of the same size.
 
-It sees the jets of the same files, the same standardised features and as many steps of the same
-schedule as the row `classify`, from fresh parameters: it has no pretraining.
+The row `weaver` has the widths, heads and depth of the config; `weaver_deeper` has one particle
+block more, and with it more parameters than jetfm's equivariant encoder. Either sees the jets of
+the same files, the same standardised features and as many steps of the same schedule as the row
+`classify`, from fresh parameters: it has no pretraining.
 """
 
 from __future__ import annotations
@@ -24,17 +26,20 @@ from jetfm.evals.metrics import classification_summary
 from jetfm.schema import Schema
 
 BATCH = 1000
+MORE_BLOCKS = {"weaver": 0, "weaver_deeper": 1}
+"""Than the config has, by row."""
 
 
-def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
+def weaver_cell(bench: Bench, row: str, seed: int, inputs: str) -> Numbers:
   """Trains it in the peers' environment, and measures its scores of the test split.
 
   Raises: OutOfTime, Failed, DataError.
   """
   schema = Manifest.load(bench.data).schema(inputs)
-  jets, folder = bench.out / "weaver" / "jets", bench.out / "weaver" / f"seed{seed}"
+  jets, folder = bench.out / "weaver" / "jets", bench.out / row / f"seed{seed}"
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "settings.json").write_text(json.dumps(settings(bench.settings(), schema, seed)))
+  chosen = settings(bench.settings(), schema, seed, MORE_BLOCKS[row])
+  (folder / "settings.json").write_text(json.dumps(chosen))
   with bench.turn(), jax.default_device(jax.devices("cpu")[0]):
     try:
       python = peer_python()
@@ -56,7 +61,7 @@ def weaver_cell(bench: Bench, seed: int, inputs: str) -> Numbers:
   return {name: m.value for name, m in found.items() if m.value is not None} | about
 
 
-def settings(config: ConfigDict, schema: Schema, seed: int) -> dict[str, Any]:
+def settings(config: ConfigDict, schema: Schema, seed: int, more_blocks: int = 0) -> dict[str, Any]:
   """Of the training: those of the stage `classify`, and the encoder's size and dropout.
 
   Raises: Failed for what the peer's training cannot do.
@@ -85,7 +90,7 @@ def settings(config: ConfigDict, schema: Schema, seed: int) -> dict[str, Any]:
       "embed_dims": [*encoder.embed_widths, encoder.width],
       "pair_embed_dims": list(encoder.pair_widths),
       "num_heads": encoder.heads,
-      "num_layers": encoder.depth,
+      "num_layers": encoder.depth + more_blocks,
       "num_cls_layers": stage.tasks.classification.head_options.layers,
       "fc_params": [],
       "block_params": {"dropout": dropout, "activation_dropout": dropout, "attn_dropout": 0.0},

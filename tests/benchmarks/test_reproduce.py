@@ -10,6 +10,7 @@ from benchmarks import bench as running
 from benchmarks import clear_cells, clear_table, jet_cells, jet_table, reproduce
 from benchmarks.bench import Bench, Failed, OutOfTime
 from benchmarks.cells import Cell, work
+from benchmarks.weaver_cell import MORE_BLOCKS
 from jetfm.evals.published import CLEAR_STRATEGIES
 from launch import cli
 
@@ -196,14 +197,16 @@ def test_published_numbers_hold_on_the_better_side_only():
 
 
 def test_rows_of_jets_compare_ways_of_training():
-  scratch, peer = (Cell(row, 0, 1.0, "scratch") for row in ("labels", "weaver"))
-  accuracy = {Cell("classify", 0): 0.6, scratch: 0.5, peer: 0.7}
+  rows = ("labels", "weaver", "weaver_deeper")
+  scratch, peer, deeper = (Cell(row, 0, 1.0, "scratch") for row in rows)
+  accuracy = {Cell("classify", 0): 0.6, scratch: 0.5, peer: 0.7, deeper: 0.55}
   done = {cell: dict.fromkeys(jet_table.COLUMNS, value) for cell, value in accuracy.items()}
   rows = {row["name"]: row for row in jet_table.show(done)}
   assert rows["jets_pretraining_gain_100_percent"]["value"] == pytest.approx(10)
   assert rows["jets_pretrained_over_weaver"]["value"] == pytest.approx(-10)
   assert rows["jets_scratch_over_weaver"]["value"] == pytest.approx(-20)
   assert rows["jets_scratch_over_weaver"]["holds"] is False
+  assert rows["jets_pretrained_over_deeper"]["value"] == pytest.approx(5)
 
 
 def test_few_labels_are_not_learned_for_longer_than_many(tmp_path):
@@ -243,10 +246,10 @@ def test_cells_of_jets_train_what_they_say(tmp_path, monkeypatch):
   for cell in jet_cells.cells(1):
     if cell.row == "part_pretrain":
       assert jet_cells.run_cell(made, cell) == {}
-    elif cell.row != "weaver":
+    elif cell.row not in MORE_BLOCKS:
       with pytest.raises(OutOfTime):
         jet_cells.run_cell(made, cell)
-  assert len(trained) == len(jet_cells.cells(1)) - 1
+  assert len(trained) == len(jet_cells.cells(1)) - len(MORE_BLOCKS)
   kinds = [config.encoder.kind for config in trained.values()]
   assert kinds.count("part") == 2
   fresh = [

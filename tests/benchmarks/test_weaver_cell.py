@@ -51,6 +51,10 @@ def test_it_is_trained_as_the_stage_is():
   found = settings(config, jet_schema("kin4"), seed=3)
   assert found["model"]["block_params"]["dropout"] == config.encoder.dropout > 0
   assert found["model"]["embed_dims"][-1] == config.encoder.width
+  assert found["model"]["num_layers"] == config.encoder.depth
+  deeper = settings(config, jet_schema("kin4"), seed=3, more_blocks=1)
+  found["model"]["num_layers"] += 1
+  assert deeper == found
   config.stage.classify.accumulate = 2
   with pytest.raises(Failed, match="accumulate: the peer knows 1 alone, got 2"):
     settings(config, jet_schema("kin4"), seed=3)
