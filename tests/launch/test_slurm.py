@@ -21,9 +21,12 @@ def test_a_run_that_was_asked_to_stop_is_queued_again(tmp_path, status, again):
     "PATH": f"{tmp_path}:{os.environ['PATH']}",
     "SLURM_SUBMIT_DIR": str(ROOT),
     "SLURM_JOB_ID": "17",
+    "SLURM_CPUS_PER_TASK": "6",
   }
   result = subprocess.run(["bash", str(SCRIPT), "--workdir=a b"], env=environment)
   assert result.returncode == status
-  assert "-m launch.train --workdir=a b" in (tmp_path / "srun.log").read_text()
+  asked_of_srun = (tmp_path / "srun.log").read_text()
+  assert "-m launch.train --workdir=a b" in asked_of_srun
+  assert "--cpus-per-task=6 " in asked_of_srun
   asked = tmp_path / "scontrol.log"
   assert (asked.read_text() if asked.exists() else "") == ("requeue 17\n" if again else "")
