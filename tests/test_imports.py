@@ -24,7 +24,7 @@ ALLOWED = {
   "evals": FREE,
   "tasks": FREE | {"kernels", "nn", "objectives", "models", "evals"},
   "train": FREE | {"progress", "kernels", "nn", "objectives", "models", "tasks"},
-  "inference": FREE | {"kernels", "nn", "models", "tasks", "train"},
+  "inference": FREE | {"batches", "kernels", "nn", "models", "tasks", "train"},
   "data": FREE | {"locks"},
   "generate": FREE | {"locks"},
 }

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jetfm.inference.apply import apply_to_groups
+from jetfm.inference.chosen import Labels, chosen_jets
 from jetfm.inference.few_events import few_events, prepared
 from jetfm.inference.groups import LENGTHS, ROWS, canonical_groups, filler
 from jetfm.inference.hidden import (
@@ -213,8 +214,9 @@ class Predictor:
   ) -> tuple[np.ndarray, np.ndarray]:
     """One new jet for each event, of the condition that the head was trained with.
 
-    That is the event's embedding, or its class, pT, |eta|, mass and multiplicity; z is drawn from
-    the prior and the multiplicity by `ParticleCloud.draw_count`. The jet has the event's direction.
+    That is the event's embedding, whose multiplicity is drawn by `ParticleCloud.draw_count`, or its
+    class, pT, |eta|, mass and multiplicity, up to the S slots. z is drawn from the prior. The jet
+    has the event's direction.
 
     Returns: p4 (B, S, 4) float32 in GeV in the laboratory and mask (B, S) of S slots.
     Raises: ValueError for a checkpoint without a task of the kind 'generation'.
@@ -224,16 +226,20 @@ class Predictor:
 
     def sample(variables: Any, encoded: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       branch = {collection: tree["heads"][name] for collection, tree in variables.items()}
+      ids = jnp.asarray(batch.event_id)
       condition = None
       if head.condition == "jet":
         p4, mask, label = map(jnp.asarray, (batch.p4, batch.mask, batch.label))
         condition = jet_condition(p4, mask, label, head.classes)
       _, _, chosen = head.apply(branch, encoded, condition, method="encode")
-      ids = jnp.asarray(batch.event_id)
       z = event_noise(named_key(key, "latent"), ids, head.latent, jax.random.normal)
       cloud = head.apply(branch, z, chosen, method="decode")
-      uniform = event_noise(named_key(key, "multiplicity"), ids, 1, jax.random.uniform)
-      return _laboratory(cloud, encoded.frame, cloud.draw_count(uniform[:, 0]))
+      if head.condition == "jet":
+        count = jnp.asarray(batch.mask).sum(axis=-1)
+      else:
+        uniform = event_noise(named_key(key, "multiplicity"), ids, 1, jax.random.uniform)
+        count = cloud.draw_count(uniform[:, 0])
+      return _laboratory(cloud, encoded.frame, count)
 
     compiled = self._compile(name, sample)
 
@@ -243,6 +249,36 @@ class Predictor:
 
     made = self._apply(step, batches, seed)
     return made["p4"], made["mask"]
+
+  def generate_chosen(
+    self,
+    label: Labels,
+    pt: Array | float,
+    eta: Array | float,
+    mass: Array | float,
+    multiplicity: Array | int,
+    phi: Array | float = 0.0,
+    seed: int = 0,
+    *,
+    task: str | None = None,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """New jets of chosen classes and kinematics, which no event has to have.
+
+        p4, mask = predictor.generate_chosen(["Tbqq", "QCD"], 800.0, 0.3, [173.0, 60.0], 45)
+
+    Args: as `jetfm.inference.chosen_jets`.
+    Returns: as `generate`, for B jets.
+    Raises: ValueError as `generate` and `chosen_jets`, and for a head that was trained with another
+      condition than 'jet'.
+    """
+    name = self._task("generation", task).name
+    if (condition := self.trained.model.heads[name].inner.condition) != "jet":
+      raise ValueError(
+        f"'{name}' was trained with condition='{condition}', which only an event has: give events "
+        "to generate(), or train with condition='jet'"
+      )
+    jets = chosen_jets(self.schema, label, pt, eta, mass, multiplicity, phi)
+    return self.generate(jets, seed, task=name)
 
   def super_resolve(
     self, batches: Batches, *, task: str | None = None

@@ -11,7 +11,7 @@ import jetfm
 from jetfm import inference
 from jetfm.inference import Reconstruction
 from jetfm.inference.groups import canonical_groups
-from jetfm.lorentz import azimuth, constituent_mass, pseudorapidity
+from jetfm.lorentz import azimuth, constituent_mass, pseudorapidity, to_pt_eta_phi_e
 from jetfm.models import physical_momenta
 from jetfm.train import CheckpointError
 from tests.inference.toy import SCHEMA, TASKS, make_events, save_checkpoint
@@ -175,6 +175,40 @@ def test_results_are_those_of_the_model(predictor, events):
     np.testing.assert_allclose(masses[name], want, rtol=1e-3, atol=1e-2)
 
 
+def test_a_chosen_jet_is_that_of_an_event_with_its_kinematics(predictor, events):
+  real = events.mask.any(axis=1)
+  events = select(events, np.flatnonzero(real))
+  events = dataclasses.replace(events, event_id=np.arange(len(events.label), dtype=np.int32))
+  jets = events.p4.sum(axis=1)
+  pt, eta, phi, _ = np.asarray(to_pt_eta_phi_e(jets)).T
+  count = events.mask.sum(axis=1)
+  chosen = {
+    "label": [predictor.schema.classes[i] for i in events.label],
+    "mass": np.asarray(constituent_mass(events.p4, events.mask)),
+    "multiplicity": count,
+  }
+  p4, mask = predictor.generate_chosen(pt=pt, eta=eta, phi=phi, **chosen, seed=3)
+  expected, where = predictor.generate(events, seed=3)
+  np.testing.assert_array_equal(mask, where)
+  np.testing.assert_array_equal(mask.sum(axis=1), np.minimum(count, mask.shape[1]))
+  np.testing.assert_allclose(p4, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_impossible_choices_are_refused(predictor):
+  good = {"label": "QCD", "pt": 600.0, "eta": 0.2, "mass": 80.0, "multiplicity": 30}
+  for wrong in (
+    {"label": "Higgs"},
+    {"label": 3},
+    {"pt": 0.0},
+    {"eta": np.nan},
+    {"mass": -1.0},
+    {"multiplicity": 0},
+    {"multiplicity": 2.5},
+  ):
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+      predictor.generate_chosen(**{**good, **wrong})
+
+
 def test_jets_from_embeddings_too(tmp_path, events):
   """The published condition: the embedding of the event."""
   options = {name: x for name, x in TASKS["generation"].items() if name != "condition"}
@@ -186,6 +220,8 @@ def test_jets_from_embeddings_too(tmp_path, events):
   np.testing.assert_array_equal(backwards[1][::-1], mask)
   others = dataclasses.replace(events, p4=events.p4 * np.float32(2))
   assert (predictor.generate(others)[0] != p4).any(axis=(1, 2)).all()
+  with pytest.raises(ValueError, match="condition='embedding', which only an event has"):
+    predictor.generate_chosen("QCD", 600.0, 0.2, 80.0, 30)
 
 
 def test_generated_jets_are_in_the_laboratory(predictor, events):
