@@ -35,7 +35,8 @@ def jet_condition(p4: jax.Array, mask: jax.Array, label: jax.Array, classes: int
   """What may be chosen when a jet is generated: class, pT, |eta|, mass, multiplicity.
 
   Shapes: p4 (B, N, 4) in GeV in the laboratory, mask (B, N), label (B,) -> (B, classes + 4),
-  the one-hot class and ln(pT/500), |eta|, ln(m/100 + 0.01), n/40 - 1; a label of -1 is no class.
+  the one-hot class and 4 ln(pT/500), |eta|, 2 ln(m/100 + 0.01), 2 (n/40 - 1), which vary by about
+  one over a sample; a label of -1 is no class.
   """
   jet = lorentz.jet_momentum(p4, mask)
   log_pt = jnp.log(jnp.maximum(lorentz.transverse_momentum(jet), 1e-3) / 500)
@@ -43,7 +44,7 @@ def jet_condition(p4: jax.Array, mask: jax.Array, label: jax.Array, classes: int
   log_mass = jnp.log(lorentz.constituent_mass(p4, mask) / 100 + 0.01)
   count = mask.sum(axis=-1).astype(log_pt.dtype) / 40 - 1
   one_hot = jax.nn.one_hot(label, classes, dtype=log_pt.dtype)
-  numbers = jnp.stack([log_pt, eta, log_mass, count], axis=-1)
+  numbers = jnp.stack([4 * log_pt, eta, 2 * log_mass, 2 * count], axis=-1)
   return jnp.concatenate([one_hot, numbers], axis=-1)
 
 
