@@ -144,7 +144,7 @@ def get_config(variant="base"):
         "condition": "embedding",
         # With `chamfer` hardly any particle is as soft as the softest few per cent are.
         "distance": "angular",
-        "jet_term": 1.0,
+        "jet_term": 0.3,
         "beta": 1.0,
         "warm_up_steps": STEPS["generate"][size] // 10,
         "head_options": {**cloud, "width": 32 if small else 128},
