@@ -32,17 +32,20 @@ def chosen_jets(
   """
   numbers = [pt, eta, phi, mass, multiplicity, _class_numbers(schema, label)]
   pt, eta, phi, mass, count, label = np.broadcast_arrays(*map(np.atleast_1d, numbers))
+  known = (label >= -1) & (label < len(schema.classes)) & (label == np.round(label))
   for name, values, allowed in (
     ("pt", pt, pt > 0),
     ("mass", mass, mass >= 0),
-    ("eta", eta, np.isfinite(eta)),
-    ("phi", phi, np.isfinite(phi)),
+    ("eta", eta, True),
+    ("phi", phi, True),
     ("multiplicity", count, (count >= 1) & (count == np.round(count))),
-    ("label", label, (label >= -1) & (label < len(schema.classes))),
+    ("label", label, known),
   ):
-    if not (allowed & np.isfinite(values)).all():
-      wrong = values[~(allowed & np.isfinite(values))][0]
-      raise ValueError(f"{name} is {wrong}, which no jet of '{schema.name}' can have")
+    possible = allowed & np.isfinite(values)
+    if not possible.all():
+      raise ValueError(
+        f"{name} is {values[~possible][0]}, which no jet of '{schema.name}' can have"
+      )
   energy = np.hypot(pt * np.cosh(eta), mass)
   jet = np.asarray(from_pt_eta_phi_e(np.stack([pt, eta, phi, energy], axis=-1)))
   mask = np.arange(int(count.max(initial=1))) < count[:, None]
