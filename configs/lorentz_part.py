@@ -16,7 +16,7 @@ same command goes on with a run that was interrupted. One stage alone, from anot
 
 Expected of `tiny` after ./launch/quickstart (12,000 jets, under 20 minutes on two cores, seed 0),
 on 1,167 test jets: accuracy 0.55, AUC 0.898; R2 of mass 0.988, of gen_mass 0.899; reconstruction
-gain 0.62; generated pT KL 0.025 in equiprobable bins, jet mass W1 9.0 GeV, multiplicity W1 1.4;
+gain 0.62; generated pT KL 0.023 in equiprobable bins, jet mass W1 5.5 GeV, multiplicity W1 1.5;
 super-resolution Chamfer 0.0050, multiplicity error 0.068. All of it, with errors:
 benchmarks/results/quickstart-cpu.json.
 Of `cpu` with 80,000 jets and kin4, three seeds: accuracy 0.640 +- 0.007, AUC 0.929
