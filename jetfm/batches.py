@@ -37,14 +37,16 @@ def batch_of(
       features all follow from the momenta none.
     mask: (B, N) bool; None where every slot with an energy other than 0 holds a particle.
     present: (B, N, G) bool, which detector groups measured a particle; None where all did.
-    label: (B,) class numbers; None where they are not known.
+    label: (B,) class numbers, -1 where it is not known; None where none is.
     weight: (B,); None where all events count alike.
-  Raises: ValueError for shapes that do not fit, features that are missing or unknown, or padding
-    before a particle.
+  Momenta are taken as they are: what is not finite, or has a negative energy or one below its
+  momentum, is for `jetfm.data` to refuse.
+  Raises: ValueError for shapes that do not fit, features that are missing or unknown, padding
+    before a particle, or a label that is no class.
   """
   given = dict(features or {})
   xp: Any = np
-  if any(isinstance(x, jax.Array) for x in (p4, mask, present, *given.values())):
+  if any(isinstance(x, jax.Array) for x in (p4, mask, present, label, weight, *given.values())):
     xp = jnp
   p4 = xp.asarray(p4)
   if p4.ndim != 3 or p4.shape[-1] != 4:
@@ -70,6 +72,13 @@ def batch_of(
     late = np.asarray(mask[:, 1:] & ~mask[:, :-1]).any(axis=1)
     if late.any():
       raise ValueError(f"event {int(late.argmax())} has padding before a particle")
+  if label is not None and schema.classes and not isinstance(label, jax.core.Tracer):
+    wrong = (np.asarray(label) < -1) | (np.asarray(label) >= len(schema.classes))
+    if wrong.any():
+      raise ValueError(
+        f"event {int(wrong.argmax())} has the label {np.asarray(label)[wrong][0]}; there are "
+        f"{len(schema.classes)} classes, and -1 for none"
+      )
   columns = [xp.asarray(given[name], xp.float32) for name in schema.stored]
   groups = (*shape, len(schema.groups))
   return Batch(

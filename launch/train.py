@@ -199,12 +199,21 @@ def _fresh(
 
 
 def _source(plan: Plan, stage: StagePlan) -> pathlib.Path:
-  """`init_from`: the best, else the last checkpoint of a stage of this run, or any folder."""
+  """`init_from`: the best, else the last checkpoint of a stage of this run, or any folder.
+
+  Raises: UserError where it is neither.
+  """
   here = plan.workdir / stage.init_from
   for folder in (here / "best", here / "last"):
     if train.newest_progress(folder) is not None:
       return folder
-  return pathlib.Path(stage.init_from)
+  folder = pathlib.Path(stage.init_from)
+  if not folder.exists():
+    raise cli.UserError(
+      f"stage.{stage.name}.init_from: {plan.workdir} has no checkpoint of a stage "
+      f"'{stage.init_from}', and there is no such folder: add the stage, or name a checkpoint"
+    )
+  return folder
 
 
 def _claim(folder: pathlib.Path, settings: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Batches of arrays in memory: what is filled in, what is refused, and under transformations."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,6 +48,9 @@ def test_it_can_be_transformed():
   here = jetfm.batch_of(FULL, p4, given)
   there = jax.jit(lambda p4, given: jetfm.batch_of(FULL, p4, given))(p4, given)
   jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), there, here)
+  label = jnp.array([3, 1, 2])
+  traced = jax.jit(lambda label: jetfm.batch_of(FULL, p4, given, label=label).label)(label)
+  np.testing.assert_array_equal(traced, label)
   slope = jax.grad(lambda p4: (jetfm.batch_of(KINEMATICS, p4).p4 ** 2).sum())(p4)
   np.testing.assert_allclose(slope, 2 * p4)
 
@@ -64,5 +68,7 @@ def test_what_does_not_fit_is_refused():
     jetfm.batch_of(FULL, p4, given | {"part_charge": given["part_charge"][:2]})
   with pytest.raises(ValueError, match=r"label has shape \(2,\), expected \(3,\)"):
     jetfm.batch_of(KINEMATICS, p4, label=[0, 1])
+  with pytest.raises(ValueError, match="event 1 has the label 99; there are 10 classes"):
+    jetfm.batch_of(KINEMATICS, p4, label=[-1, 99, 0])
   with pytest.raises(ValueError, match="event 0 has padding before a particle"):
     jetfm.batch_of(KINEMATICS, np.where(np.arange(6)[:, None] == 1, 0, p4) * 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import signal
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -157,6 +159,8 @@ class Batches(Iterator[tuple[Batch, ...]]):
     self._running = [iter(dataset)]
     # The end of the program comes before modules are taken apart, which Grain's clean-up needs.
     self._close = weakref.finalize(self, _close, self._running)
+    # Surely before multiprocessing's own end, which would wait for readers that do not hear it.
+    atexit.register(self._close)
 
   def __next__(self) -> tuple[Batch, ...]:
     if not self._running:
@@ -166,6 +170,7 @@ class Batches(Iterator[tuple[Batch, ...]]):
 
   def close(self) -> None:
     self._close()
+    atexit.unregister(self._close)
 
 
 def _close(running: list[Any]) -> None:
@@ -175,3 +180,6 @@ def _close(running: list[Any]) -> None:
 def _start_reader(index: int, count: int) -> None:
   del index, count
   end_with_parent()
+  # Slurm, systemd and shells send it to all processes of a job, and the one that trains needs its
+  # readers until it has saved. It ends them, and they do not outlive it.
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)

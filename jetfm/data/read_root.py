@@ -43,6 +43,11 @@ class RootSource:
       raise _damaged(path, error) from None
     name = TREE if TREE in trees else (trees[0] if len(trees) == 1 else None)
     if name is None:
+      if tuples := sorted({k.split(";")[0] for k in self._file.keys(filter_classname="*RNTuple")}):
+        raise DataError(
+          f"{path}: has {', '.join(tuples)} as RNTuple, which is not read: write a TTree, with "
+          "uproot by mktree"
+        )
       raise DataError(f"{path}: no tree '{TREE}'; the file has the trees {trees}")
     try:
       self._tree = self._file[name]

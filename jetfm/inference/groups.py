@@ -37,11 +37,15 @@ def canonical_groups(
 
   Targets and spectators are left out: no prediction reads them. What padded slots held is gone.
   Raises: ValueError for columns that are not the schema's, hidden particles, or an event that is
-    longer than the longest length.
+    longer than the longest length; TypeError for what is no Batch.
   """
   waiting: dict[int, list[Group]] = {length: [] for length in lengths}
   first = 0
   for batch in batches:
+    if not isinstance(batch, Batch):
+      raise TypeError(
+        f"got {type(batch).__name__}, expected Batch: jetfm.batch_of makes one of arrays"
+      )
     _check(batch, schema, lengths[-1])
     mask = np.asarray(batch.mask)
     count = np.where(mask.any(axis=1), mask.shape[1] - np.argmax(mask[:, ::-1], axis=1), 0)

@@ -72,7 +72,8 @@ class Online:
       p4: (B, N, 4) in GeV, in the laboratory.
       features: (B, N, F) stored features; may be left out where the schema stores none.
       present: (B, N, G); None where every group measured every particle.
-      mask: (B, N) bool, particles first; None where every slot holds one.
+      mask: (B, N) bool, particles first; None where every slot with an energy other than 0 holds a
+        particle, as `jetfm.batch_of` has it.
     Raises: ValueError for events that do not fit: too many, too long, or of other columns.
     """
     packed = self.pack(p4, features, present, mask)
@@ -92,23 +93,26 @@ class Online:
     p4 = np.asarray(p4)
     if p4.ndim != 3 or p4.shape[2] != 4:
       raise ValueError(f"p4 has shape {p4.shape}, expected (events, particles, 4)")
-    events, longest = p4.shape[:2]
+    events = len(p4)
     if not 0 < events <= self.rows:
       raise ValueError(
         f"got {events} events, expected 1 to {self.rows}: give them in parts, or compile with "
         f"rows={events}"
       )
-    if mask is not None:
-      mask = np.asarray(mask, bool)
-      filled = np.flatnonzero(mask.any(axis=0))
-      longest = int(filled[-1]) + 1 if len(filled) else 0
+    mask = p4[..., 0] != 0 if mask is None else np.asarray(mask, bool)
+    if mask.shape != p4.shape[:2]:
+      raise ValueError(f"mask has shape {mask.shape}, expected {p4.shape[:2]}")
+    late = (mask[:, 1:] & ~mask[:, :-1]).any(axis=1)
+    if late.any():
+      raise ValueError(f"event {int(late.argmax())} has padding before a particle")
+    longest = int(mask.sum(axis=1).max())
     length = next((n for n in self.lengths if n >= longest), None)
     if length is None:
       raise ValueError(
         f"an event has {longest} particles, expected at most {self.lengths[-1]}: keep the leading "
         "ones, or compile for a greater length"
       )
-    seen = np.ones((events, longest), bool) if mask is None else mask[:, :longest]
+    seen = mask[:, :longest]
     stored, end = self._stored, 4 + self._stored
     packed = np.zeros((self.rows, length, end + self._groups + 1), np.float32)
     here = packed[:events, :longest]

@@ -119,7 +119,7 @@ class Predictor:
         f"{', '.join(differences) or f'got the order {list(got)}, expected {list(expected)}'}"
       )
 
-  def predict(self, batches: Batches, names: Sequence[str]) -> dict[str, Any]:
+  def predict(self, batches: Batches, names: Sequence[str] | str) -> dict[str, Any]:
     """What `classify`, `regress` and `embed` give, by name, the encoder applied once for all.
 
     The results are those of the methods alone, to the last bit.
@@ -128,7 +128,7 @@ class Predictor:
       names: of tasks of the kinds classification and regression; 'embed' is the embedding.
     Raises: ValueError for another name.
     """
-    heads = {name: self._plain_head(name) for name in names}
+    heads = {name: self._plain_head(name) for name in _several(names)}
 
     def step(batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
       encoded = self._encode(self._variables, batch)
@@ -157,7 +157,7 @@ class Predictor:
     return lambda batch: head(self._variables, self._encode(self._variables, batch), batch)
 
   def online(
-    self, names: Sequence[str], lengths: Sequence[int] = (32, 64, 128), rows: int = 1
+    self, names: Sequence[str] | str, lengths: Sequence[int] = (32, 64, 128), rows: int = 1
   ) -> Online:
     """What `predict` gives, compiled now and made for a few events at a time: see `Online`.
 
@@ -167,6 +167,7 @@ class Predictor:
       rows: most events of a call.
     Raises: ValueError for another name, or without a length.
     """
+    names = _several(names)
     few = prepared(self.trained, rows, max(lengths, default=0))
     source = self if few is None else Predictor(few, self.lengths, self.rows)
     heads = {name: source._plain_head(name) for name in names}
@@ -449,6 +450,10 @@ class Predictor:
     groups = canonical_groups(batches, self.schema, self.lengths, self.rows)
     nothing = filler(self.schema, self.rows, self.lengths[0])
     return apply_to_groups(lambda batch: step(batch, key), groups, nothing, per_particle)
+
+
+def _several(names: Sequence[str] | str) -> Sequence[str]:
+  return (names,) if isinstance(names, str) else names
 
 
 def _laboratory(

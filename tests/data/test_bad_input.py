@@ -3,6 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 
 from jetfm.data.errors import DataError
 from jetfm.data.manifest import SPLITS, Manifest
@@ -140,6 +141,9 @@ def spoilt_file(kind, path):
     truncate(path, 0.6)
   if kind == "no ROOT file":
     path.write_bytes(b"not a ROOT file at all" * 10)
+  if kind == "RNTuple":  # what uproot writes when it is not told otherwise
+    with uproot.recreate(path) as file:
+      file["Events"] = {"part_px": np.ones(JETS)}
   if kind == "empty":
     path.write_bytes(b"")
   return path
@@ -154,6 +158,7 @@ SPOILT_FILES = {
   "no labels": r"no branch 'label_QCD' \(needed by the class of every jet\)",
   "truncated": r"HToBB_1.root: not a readable ROOT file.*truncated or damaged",
   "no ROOT file": r"HToBB_1.root: not a readable ROOT file",
+  "RNTuple": r"HToBB_1.root: has Events as RNTuple, which is not read: write a TTree",
   "empty": r"HToBB_1.root: not a readable ROOT file",
 }
 

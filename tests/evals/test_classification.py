@@ -44,6 +44,11 @@ def test_agrees_with_scikit_learn(weighted):
   )
 
 
+def test_scores_that_are_not_finite_have_no_order():
+  with pytest.raises(ValueError, match="scores hold NaN"):
+    metrics.binary_auc(np.array([0.1, np.nan]), np.array([True, False]))
+
+
 def test_binary_auc_with_ties_agrees_with_scikit_learn():
   rng = np.random.default_rng(1)
   score = rng.integers(0, 6, 300)

@@ -63,8 +63,9 @@ def test_padding_does_not_leak(online):
   assert_same_bits(call(online, events), want)
 
 
-def test_defaults_are_full_events(online):
-  events = make_events((7, 7), 7)
+@pytest.mark.parametrize("counts", [(7, 7), (7, 3)])
+def test_without_a_mask_slots_with_energy_hold_particles(online, counts):
+  events = make_events(counts, 7)
   made = flat(online(events.p4, events.features))
   assert_same_bits(made, call(online, events))
 
@@ -99,6 +100,10 @@ def test_what_does_not_fit_is_refused(predictor, online):
     online(events.p4)
   with pytest.raises(ValueError, match="present has shape"):
     online(events.p4, events.features, events.present[..., :0])
+  with pytest.raises(ValueError, match=r"mask has shape \(1, 2\), expected \(1, 4\)"):
+    online(events.p4, events.features, mask=events.mask[:, :2])
+  with pytest.raises(ValueError, match="event 0 has padding before a particle"):
+    online(events.p4, events.features, mask=~events.mask)
   with pytest.raises(ValueError, match="nothing to predict is named 'generation'"):
     predictor.online(["generation"])
   with pytest.raises(ValueError, match="expected at least one each"):

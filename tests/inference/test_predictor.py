@@ -137,8 +137,12 @@ def test_one_pass_of_the_encoder_gives_the_same(predictor, events, expected):
   assert_same_bits(made["regression"], expected["regress"])
   assert_same_bits({"classify": made["classification"]}, expected["classify"])
   assert_same_bits({"embed": made["embed"]}, expected["embed"])
+  alone = predictor.predict(events, "classification")
+  assert_same_bits({"classify": alone["classification"]}, expected["classify"])
   with pytest.raises(ValueError, match="named 'generation', expected some of"):
     predictor.predict(events, ["generation"])
+  with pytest.raises(TypeError, match=r"got ndarray, expected Batch: jetfm\.batch_of"):
+    predictor.classify(events.p4)
 
 
 def test_random_draws_follow_seed_and_event(predictor, events):

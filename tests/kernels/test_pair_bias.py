@@ -372,6 +372,26 @@ def test_transformations(kernel):
   assert_close(jax.jit(mapped)(w, p4, jnp.asarray(MASK)), plain, 1e-6)
 
 
+def test_plain_implementation_inside_a_shard_map_that_checks():
+  p4, w = momenta(np.float32), jax.tree.map(np.float32, weights("part", widths=(WIDTH,)))
+
+  def loss(w, p4, mask):
+    bias = pair_bias(p4, w, mask, implementation="xla")
+    return jnp.sum(jnp.where(mask[:, None, :, None] & mask[:, None, None], jnp.sin(bias), 0))
+
+  mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  split, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
+  mapped = jax.shard_map(
+    lambda *arrays: jax.lax.psum(loss(*arrays), "data"),
+    mesh=mesh,
+    in_specs=(whole, split, split),
+    out_specs=whole,
+  )
+  of_both = functools.partial(jax.grad, argnums=(0, 1))
+  plain = jax.jit(of_both(loss))(w, p4, MASK)
+  assert_close(jax.jit(of_both(mapped))(w, p4, jnp.asarray(MASK)), plain, 1e-6)
+
+
 def test_errors_say_what_was_expected():
   with pytest.raises(ValueError, match="nearest is 'part'"):
     pair_bias(momenta(), weights("part"), MASK, kind="prt")

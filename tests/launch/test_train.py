@@ -142,7 +142,7 @@ def test_every_ending_has_its_status(dataset, tmp_path, capsys, monkeypatch, err
     ({"encoder.heads": 3}, ("width 8", "3 heads")),
     ({"data.directory": "nowhere"}, ("nowhere",)),
     ({"data.directory": ""}, ("data.directory",)),
-    ({"stage.pretrain.init_from": "nowhere"}, ("nowhere", "no checkpoint")),
+    ({"stage.pretrain.init_from": "nowhere"}, ("nowhere", "no checkpoint", "add the stage")),
     pytest.param({"stage.pretrain.monitor": "los"}, ("'los'", "'loss'"), marks=pytest.mark.slow),
   ],
 )  # fmt: skip

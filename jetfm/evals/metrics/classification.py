@@ -93,9 +93,12 @@ def macro_f1(
 def binary_auc(score: np.ndarray, positive: np.ndarray, weight: np.ndarray | None = None) -> float:
   """Probability that a positive event scores above a negative one, ties half, (B,), (B,) bool.
 
-  Raises: UndefinedMetric when one of the two kinds is missing.
+  Raises: UndefinedMetric when one of the two kinds is missing; ValueError for a score that is not
+    finite, which has no order.
   """
   weight, score, positive = counted(weight, score, positive)
+  if not np.isfinite(score).all():
+    raise ValueError("scores hold NaN or infinity: look at the model, not at the metric")
   positive = positive.astype(bool)
   order = np.argsort(score, kind="stable")
   score, positive, weight = score[order], positive[order], weight[order]

@@ -20,6 +20,7 @@ from jetfm.kernels.extent import particle_extent
 from jetfm.kernels.pair_bias import reference
 from jetfm.kernels.pair_bias.features import PAIR_KINDS, features_of
 from jetfm.kernels.pair_bias.gradient import bias_of
+from jetfm.kernels.partition import varying_as
 from jetfm.lorentz import PairMomenta, pair_momenta
 
 TILE = 64
@@ -125,7 +126,7 @@ def _forward(weights, momenta, extent, *, options: reference.Options) -> jax.Arr
     made = reference.pair_mlp(features, weights, options.dtype, options.activation).T  # (H, pairs)
     return jax.lax.dynamic_update_slice_in_dim(out, made, step * made.shape[1], axis=1)
 
-  out = jnp.zeros((heads, live.tiles.size * TILE), options.dtype)
+  out = varying_as(jnp.zeros((heads, live.tiles.size * TILE), options.dtype), weights, momenta)
   out = jax.lax.fori_loop(0, live.chunks, chunk, out)
   # (B, N N): where each pair is in the row; beyond the chunks that were computed, zeros are.
   number = _numbers(n, options.kind).reshape(-1)
@@ -158,7 +159,8 @@ def _backward(weights, momenta, extent, d_bias, *, options: reference.Options):
     )
     return jax.tree.map(jnp.add, total, pull(given.astype(options.dtype))[0])
 
-  return jax.lax.fori_loop(0, live.chunks, chunk, jax.tree.map(jnp.zeros_like, weights))
+  nothing = varying_as(jax.tree.map(jnp.zeros_like, weights), weights, momenta, d_bias)
+  return jax.lax.fori_loop(0, live.chunks, chunk, nothing)
 
 
 _bias = bias_of(_forward, _backward)
