@@ -74,6 +74,8 @@ def read_plan(config: Any) -> Plan:
   if not data.directory:
     raise UserError("no data: give --config.data.directory=DIRECTORY, made by launch.ingest")
   seed, limit, chosen = config.seed, config.max_nonfinite, tuple(config.stages)
+  if limit < 1:
+    raise UserError(f"max_nonfinite is {limit}, expected at least 1")
   encoder = config.encoder.to_dict()
   common = {"seed": seed, "data": dataclasses.asdict(data), "encoder": encoder}
   stages = {}
@@ -97,6 +99,9 @@ def _read_stage(name: str, stage: Any, max_nonfinite: int, common: dict[str, Any
     raise UserError(f"stage.{name}.tasks: every task needs a weight") from None
   except ValueError as error:
     raise UserError(f"stage.{name}.{error}") from None
+  for task, weight in weights.items():
+    if not weight >= 0:
+      raise UserError(f"stage.{name}.tasks.{task}.weight is {weight}, expected a number >= 0")
   if stage.strategy not in STRATEGIES:
     raise UserError(f"stage.{name}.strategy is '{stage.strategy}', expected one of {STRATEGIES}")
   if stage.balance not in BALANCES:

@@ -21,6 +21,7 @@ checkpoint could not be written; 75 stopped by SIGTERM and saved, start again to
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -34,6 +35,7 @@ import jax
 
 from jetfm import train
 from jetfm.data import DataError, JetDataset, open_dataset
+from jetfm.locks import Busy, locked
 from jetfm.models.foundation import named_key
 from jetfm.tasks import make_augmentation
 from launch import cli
@@ -41,6 +43,7 @@ from launch.plan import Plan, StagePlan, read_plan
 
 DEFAULT_CONFIG = "configs/lorentz_part.py"
 USER_MISTAKES = (DataError, train.TransferError, train.UncoveredParameter, train.UnknownResult)
+LOCK = ".train.lock"
 EXIT_NONFINITE, EXIT_CANNOT_SAVE, EXIT_TERMINATED = 70, 74, 75
 
 
@@ -54,7 +57,7 @@ def main(config: Any) -> int:
   except ValueError as error:
     raise cli.UserError(str(error)) from None
   try:
-    with train.TerminationFlag() as asked_to_stop:
+    with train.TerminationFlag() as asked_to_stop, _alone(plan.workdir):
       _say(_machine())
       train_data = open_dataset(
         plan.data.directory,
@@ -79,6 +82,28 @@ def main(config: Any) -> int:
   except train.Terminated as error:
     return _fail(error, EXIT_TERMINATED)
   return 0
+
+
+@contextlib.contextmanager
+def _alone(workdir: pathlib.Path) -> Iterator[None]:
+  """In here no other run writes to the workdir, as a job that was queued again too early would.
+
+  Raises: UserError in all processes.
+  """
+  path = workdir / LOCK
+  with contextlib.ExitStack() as held:
+
+    def take() -> None:
+      workdir.mkdir(parents=True, exist_ok=True)
+      try:
+        held.enter_context(locked(path))
+      except Busy:
+        raise cli.UserError(
+          f"another run is writing to {workdir}: wait for its end, or use another --workdir"
+        ) from None
+
+    train.from_first(take)
+    yield
 
 
 def run_stage(
@@ -205,7 +230,7 @@ def _source(plan: Plan, stage: StagePlan) -> pathlib.Path:
   """
   here = plan.workdir / stage.init_from
   for folder in (here / "best", here / "last"):
-    if train.newest_progress(folder) is not None:
+    if train.complete_steps(folder):  # a damaged one is an error, and not passed over
       return folder
   folder = pathlib.Path(stage.init_from)
   if not folder.exists():

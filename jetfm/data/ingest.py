@@ -79,13 +79,20 @@ def ingest(
   settings = settings or Settings()
   out = pathlib.Path(out)
   files = list_files(sources, functools.partial(progress, "check"))
-  kept = _existing(out, files, settings, overwrite)
-  if kept is not None:
-    say(f"{out}: already complete, from the same files and settings; kept")
+
+  def existing() -> Manifest | None:
+    kept = _existing(out, files, settings, overwrite)
+    if kept is not None:
+      say(f"{out}: already complete, from the same files and settings; kept")
+    return kept
+
+  if (kept := existing()) is not None:
     return kept
   plan = make_plan(files, settings, say)
   try:
     with _work_folder(out) as work:
+      if (kept := existing()) is not None:  # made by another run meanwhile
+        return kept
       manifest = _write(plan, settings, work, processes, memory_megabytes, progress)
       _put_in_place(manifest, work, out)
   except Busy:

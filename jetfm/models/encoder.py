@@ -114,9 +114,8 @@ def check_option(name: str, value: str | None, known: Collection[str | None]) ->
 class Encoder(nn.Module):
   """Options and trunk of every jet encoder.
 
-  Gradients with respect to a batch's momenta lack what goes through the pair bias, where they are
-  stopped (`jetfm.kernels.pair_bias`): they are whole with pair=None only. Norms define gradients of
-  their own, so that there is no forward mode (`jax.jvp`).
+  Norms and kernels define gradients of their own, also with respect to a batch's momenta, so that
+  there is no forward mode (`jax.jvp`).
 
   Raises: ValueError, when it is made, for options that it does not know or that do not fit.
 

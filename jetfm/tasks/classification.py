@@ -28,7 +28,7 @@ class Classification:
 
   Metrics: `accuracy`, `top3` (the label is among the three largest logits) and `cross_entropy`
   without smoothing, in nats.
-  Raises: ValueError if the schema has no classes.
+  Raises: ValueError if the schema has no classes, or for a smoothing that is not in [0, 1].
   """
 
   schema: Schema
@@ -37,6 +37,8 @@ class Classification:
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
+    if not 0 <= self.smoothing <= 1:
+      raise ValueError(f"smoothing is {self.smoothing}, expected a number in [0, 1]")
     if len(self.schema.classes) < 2:
       raise ValueError(
         f"task '{self.name}' needs at least two classes; schema '{self.schema.name}' has "

@@ -71,7 +71,8 @@ class Regression:
   Metrics, for each target: `mse` and `mae` on the standardised scale, `mse_physical` and
   `mae_physical` in its units; `mean` and `mean_square` of the standardised target, with which
   R2 = 1 - mse / (mean_square - mean^2) over a whole evaluation.
-  Raises: ValueError for an unknown target or error.
+  Raises: ValueError for a target that is unknown or there twice, an unknown error, or a delta that
+    is not positive.
   """
 
   schema: Schema
@@ -87,6 +88,10 @@ class Regression:
       if target not in known:
         near = difflib.get_close_matches(target, known, n=1, cutoff=0)
         raise ValueError(f"no target '{target}' in schema '{self.schema.name}'; nearest: {near}")
+    if len(set(self.targets)) < len(self.targets):
+      raise ValueError(f"targets are {list(self.targets)}, expected each once")
+    if self.delta <= 0:
+      raise ValueError(f"delta is {self.delta}, expected a number > 0")
     if not self.targets:
       raise ValueError(f"task '{self.name}' has no targets; expected some of {known}")
     if self.error not in REGRESSION_ERRORS:

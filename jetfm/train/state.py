@@ -73,6 +73,6 @@ def create(
     params=variables["params"],
     constants=variables["constants"],
     opt_state=opt_state,
-    key=key,
+    key=jax.random.clone(key),  # the state is donated to steps, and the caller's key is not
     nonfinite=jnp.zeros((), jnp.int32),
   )

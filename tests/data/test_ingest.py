@@ -14,6 +14,7 @@ import pytest
 import scipy.stats
 import uproot
 
+from jetfm.data import ingest as ingest_module
 from jetfm.data import scatter
 from jetfm.data.errors import DataError
 from jetfm.data.manifest import SPLITS, Manifest
@@ -336,6 +337,20 @@ def test_leftovers_of_a_killed_run_do_not_matter(files, tmp_path):
   quiet_ingest(files, tmp_path)
   names = {s.file for split in SPLITS for s in Manifest.load(tmp_path).splits[split].shards}
   assert {p.name for p in tmp_path.iterdir()} == names | {"manifest.json"}
+
+
+def test_a_data_set_that_came_meanwhile_is_not_replaced(files, tmp_path, monkeypatch):
+  plan = ingest_module.make_plan
+
+  def slowly(*arguments):
+    monkeypatch.setattr(ingest_module, "make_plan", plan)
+    quiet_ingest(files, tmp_path, seed=1)
+    return plan(*arguments)
+
+  monkeypatch.setattr(ingest_module, "make_plan", slowly)
+  with pytest.raises(DataError, match="holds another data set"):
+    quiet_ingest(files, tmp_path, seed=2)
+  assert Manifest.load(tmp_path).settings["seed"] == 1
 
 
 def test_one_ingest_at_a_time_writes_a_data_set(files, tmp_path):

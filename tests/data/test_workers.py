@@ -1,10 +1,14 @@
 """Processes that read or write for another one."""
 
+import multiprocessing
+import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+
+from jetfm.data.pipeline import open_dataset
 
 PROGRAM = """
 import multiprocessing
@@ -33,6 +37,20 @@ def alive(pid):
   except (FileNotFoundError, ProcessLookupError):
     return False
   return state != "Z"
+
+
+def test_readers_go_on_when_all_processes_are_asked_to_end(directory):
+  """As Slurm asks all processes of a job: the one that trains saves first, and ends its readers."""
+  batches = open_dataset(directory, "kin4").loader(8).iterate(workers=1)
+  next(batches)
+  readers = multiprocessing.active_children()
+  assert readers
+  for reader in readers:
+    os.kill(reader.pid, signal.SIGTERM)
+  for _ in range(30):  # more than what is read ahead
+    next(batches)
+  batches.close()
+  assert not any(reader.is_alive() for reader in readers)
 
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path):

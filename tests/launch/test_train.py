@@ -1,6 +1,7 @@
 """launch.train as users run it: stages, endings, and mistakes."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from configs import lorentz_part
 from jetfm.data.jet_schema import jet_schema
+from jetfm.locks import locked
 from jetfm.models.encoders import make_encoder
 from jetfm.train import (
   CannotSave,
@@ -132,6 +134,8 @@ def test_every_ending_has_its_status(dataset, tmp_path, capsys, monkeypatch, err
     ({"stages": "pretrian"}, ("pretrian", "pretrain")),
     ({"stage.pretrain.strategy": "half"}, ("half", "frozen")),
     ({"stage.pretrain.stepz": 3}, ("stepz", "steps")),
+    ({"stage.pretrain.tasks.masked_particles.weight": -1.0}, ("weight", "-1.0", ">= 0")),
+    ({"max_nonfinite": 0}, ("max_nonfinite", "at least 1")),
     ({"stage.pretrain.optimizer.rate": -1.0}, ("rate", "-1")),
     ({"stage.pretrain.monitor_mode": "lowest"}, ("lowest", "min")),
     ({"stage.pretrain.tasks.masked_particles.masking": "blok"}, ("blok", "block")),
@@ -153,6 +157,23 @@ def test_mistake_is_one_line_and_status_2(dataset, tmp_path, capsys, overrides, 
   assert last.startswith("error: ")
   for word in words:
     assert word in last
+
+
+def test_one_run_at_a_time_writes_to_a_workdir(dataset, tmp_path, capsys):
+  with locked(tmp_path / train.LOCK):
+    status, log = run(capsys, *arguments(dataset, tmp_path))
+  assert status == cli.EXIT_USAGE
+  assert f"another run is writing to {tmp_path}" in log
+  assert [path.name for path in tmp_path.iterdir()] == [train.LOCK]
+
+
+def test_a_damaged_best_checkpoint_is_not_passed_over(tmp_path):
+  for kind in ("best", "last"):
+    step = tmp_path / "pretrain" / kind / "3"
+    (step / "description").mkdir(parents=True)
+    (step / "_CHECKPOINT_METADATA").write_text("{}")
+  plan, stage = SimpleNamespace(workdir=tmp_path), SimpleNamespace(init_from="pretrain")
+  assert train._source(plan, stage) == tmp_path / "pretrain" / "best"
 
 
 def test_folder_without_checkpoints_takes_the_config_without_the_mistake(tmp_path):

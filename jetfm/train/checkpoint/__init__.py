@@ -5,6 +5,7 @@ from jetfm.train.checkpoint.description import differences
 from jetfm.train.checkpoint.errors import CannotSave, CheckpointError, DamagedCheckpoint
 from jetfm.train.checkpoint.folder import Checkpoints
 from jetfm.train.checkpoint.reading import Loaded, load, newest_progress
+from jetfm.train.checkpoint.steps import complete_steps
 
 __all__ = [
   "CannotSave",
@@ -12,6 +13,7 @@ __all__ = [
   "Checkpoints",
   "DamagedCheckpoint",
   "Loaded",
+  "complete_steps",
   "differences",
   "digests",
   "load",
