@@ -12,8 +12,9 @@ command once per process: with srun, as launch/slurm/train.sbatch does, or with 
   JAX_NUM_PROCESSES=8                 how many there are
   JAX_PROCESS_ID=0                    which one this is, 0 to 7
   JAX_LOCAL_DEVICE_IDS=0,1            its GPUs, if not all that it sees
-All read the data set; only the first reads and writes the workdir. data.lanes must be a multiple of
-the number of processes. SIGTERM to one of them stops all; when one dies, the others end as well.
+All read the data set; only the first reads and writes the workdir, one run at a time. data.lanes
+must be a multiple of the number of processes. SIGTERM to one of them stops all; when one dies, the
+others end as well.
 
 Exit status: 0 done; 2 a mistake in the command; 70 the loss was not finite for too long; 74 a
 checkpoint could not be written; 75 stopped by SIGTERM and saved, start again to go on; 130 Ctrl-C.
