@@ -17,7 +17,6 @@ JET_BRANCHES: dict[str, str] = {
   "jet_genmass": "float32",
   "event_number": "int64",
 }
-OWN_BRANCHES = ("jet_genmass", "event_number")
 
 PARTICLE_BRANCHES: dict[str, str] = {
   **dict.fromkeys(("part_px", "part_py", "part_pz", "part_energy"), "float32"),
