@@ -58,7 +58,7 @@ def main(config: Any) -> int:
   except ValueError as error:
     raise cli.UserError(str(error)) from None
   try:
-    with train.TerminationFlag() as asked_to_stop, _alone(plan.workdir):
+    with train.TerminationFlag() as asked_to_stop:
       _say(_machine())
       train_data = open_dataset(
         plan.data.directory,
@@ -70,8 +70,9 @@ def main(config: Any) -> int:
       valid_data = open_dataset(
         plan.data.directory, plan.data.inputs, "valid", max_events=plan.data.eval_events or None
       )
-      for stage in plan.stages:
-        run_stage(plan, stage, train_data, valid_data, asked_to_stop)
+      with _alone(plan.workdir):
+        for stage in plan.stages:
+          run_stage(plan, stage, train_data, valid_data, asked_to_stop)
   except USER_MISTAKES as error:
     raise cli.UserError(str(error)) from None
   except (train.CannotSave, OSError) as error:
@@ -91,13 +92,12 @@ def _alone(workdir: pathlib.Path) -> Iterator[None]:
 
   Raises: UserError in all processes.
   """
-  path = workdir / LOCK
   with contextlib.ExitStack() as held:
 
     def take() -> None:
       workdir.mkdir(parents=True, exist_ok=True)
       try:
-        held.enter_context(locked(path))
+        held.enter_context(locked(workdir / LOCK))
       except Busy:
         raise cli.UserError(
           f"another run is writing to {workdir}: wait for its end, or use another --workdir"

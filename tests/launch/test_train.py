@@ -176,6 +176,13 @@ def test_a_damaged_best_checkpoint_is_not_passed_over(tmp_path):
   assert train._source(plan, stage) == tmp_path / "pretrain" / "best"
 
 
+def test_a_mistake_in_the_data_leaves_no_workdir(dataset, tmp_path, capsys):
+  workdir = tmp_path / "run"
+  overrides = {"data.directory": "nowhere"}
+  assert run(capsys, *arguments(dataset, workdir, **overrides))[0] == cli.EXIT_USAGE
+  assert not workdir.exists()
+
+
 def test_folder_without_checkpoints_takes_the_config_without_the_mistake(tmp_path):
   for monitor in ("los", "loss"):
     train._claim(tmp_path, {"monitor": monitor})
