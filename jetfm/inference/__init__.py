@@ -4,7 +4,6 @@ Needs a checkpoint and nothing else: it holds the model, its schema and its stan
 """
 
 from jetfm.inference.checkpoints import find_checkpoint, load
-from jetfm.inference.chosen import chosen_jets
 from jetfm.inference.groups import LENGTHS, ROWS
 from jetfm.inference.hidden import GuessedMeasurements, LocatedParticles, Reconstruction
 from jetfm.inference.online import Online
@@ -20,7 +19,6 @@ __all__ = [
   "ROWS",
   "Predictor",
   "Reconstruction",
-  "chosen_jets",
   "find_checkpoint",
   "load",
   "untrained",

@@ -267,10 +267,12 @@ class Predictor:
 
         p4, mask = predictor.generate_chosen(["Tbqq", "QCD"], 800.0, 0.3, [173.0, 60.0], 45)
 
-    Args: as `jetfm.inference.chosen_jets`.
+    Args: (B,) each or one for all.
+      label: class names, or their numbers; -1 is no class.
+      pt, mass: GeV. phi: rad.
     Returns: as `generate`, for B jets.
-    Raises: ValueError as `generate` and `chosen_jets`, and for a head that was trained with another
-      condition than 'jet'.
+    Raises: ValueError as `generate`, for an unknown class and what no jet can have, and for a head
+      that was trained with another condition than 'jet'.
     """
     name = self._task("generation", task).name
     if (condition := self.trained.model.heads[name].inner.condition) != "jet":
@@ -278,8 +280,8 @@ class Predictor:
         f"'{name}' was trained with condition='{condition}', which only an event has: give events "
         "to generate(), or train with condition='jet'"
       )
-    jets = chosen_jets(self.schema, label, pt, eta, mass, multiplicity, phi)
-    return self.generate(jets, seed, task=name)
+    kinematics = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "multiplicity": multiplicity}
+    return self.generate(chosen_jets(self.schema, label, kinematics), seed, task=name)
 
   def super_resolve(
     self, batches: Batches, *, task: str | None = None
