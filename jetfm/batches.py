@@ -69,9 +69,7 @@ def batch_of(
     if array is not None and np.shape(array) != expected:
       raise ValueError(f"{name} has shape {np.shape(array)}, expected {expected}")
   if not isinstance(mask, jax.core.Tracer):
-    late = np.asarray(mask[:, 1:] & ~mask[:, :-1]).any(axis=1)
-    if late.any():
-      raise ValueError(f"event {int(late.argmax())} has padding before a particle")
+    check_padding(np.asarray(mask))
   if label is not None and schema.classes and not isinstance(label, jax.core.Tracer):
     wrong = (np.asarray(label) < -1) | (np.asarray(label) >= len(schema.classes))
     if wrong.any():
@@ -94,3 +92,10 @@ def batch_of(
     event_id=xp.arange(size, dtype=xp.int32),
     spectators=xp.zeros((size, len(schema.spectators)), xp.float32),
   )
+
+
+def check_padding(mask: np.ndarray) -> None:
+  """Raises: ValueError for an event, a row of (B, N), whose padding is not behind its particles."""
+  late = (mask[:, 1:] & ~mask[:, :-1]).any(axis=1)
+  if late.any():
+    raise ValueError(f"event {int(late.argmax())} has padding before a particle")

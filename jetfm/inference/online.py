@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jetfm.batches import check_padding
 from jetfm.inference.groups import filler
 from jetfm.schema import Schema
 from jetfm.typing import Array, Batch
@@ -102,9 +103,7 @@ class Online:
     mask = p4[..., 0] != 0 if mask is None else np.asarray(mask, bool)
     if mask.shape != p4.shape[:2]:
       raise ValueError(f"mask has shape {mask.shape}, expected {p4.shape[:2]}")
-    late = (mask[:, 1:] & ~mask[:, :-1]).any(axis=1)
-    if late.any():
-      raise ValueError(f"event {int(late.argmax())} has padding before a particle")
+    check_padding(mask)
     longest = int(mask.sum(axis=1).max())
     length = next((n for n in self.lengths if n >= longest), None)
     if length is None:

@@ -14,11 +14,10 @@ REGRESSION_ERRORS = ("mse", "mae", "huber")
 def cross_entropy(logits: ArrayLike, label: ArrayLike, smoothing: float = 0.0) -> jax.Array:
   """Cross entropy with label smoothing, in nats; 0 for an event without a label (-1).
 
-  Labels are not checked: one beyond the classes counts as the last.
-
       -sum_k q_k log softmax(logits)_k,   q_k = (1 - smoothing) [k = label] + smoothing / K
 
-  Shapes: logits (..., K), label (...) int -> (...).
+  Shapes: logits (..., K), label (...) int -> (...). Labels are not checked: one beyond the classes
+  counts as the last.
   Raises: ValueError if smoothing is not in [0, 1].
   Source: arXiv:1512.00567, section 7.
   """
