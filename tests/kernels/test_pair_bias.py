@@ -339,6 +339,28 @@ def test_narrow_pairs_lose_no_more_digits_in_a_kernel(x64, kernel):
   assert ours <= 2 * plain + 1e-6
 
 
+def sine_sum(implementation):
+  """Of the bias of real pairs, (weights, p4, mask) -> ()."""
+
+  def loss(w, p4, mask):
+    bias = pair_bias(p4, w, mask, implementation=implementation)
+    return jnp.sum(jnp.where(mask[:, None, :, None] & mask[:, None, None], jnp.sin(bias), 0))
+
+  return loss
+
+
+def summed_in_shard_map(function, **options):
+  """The same function of (weights, p4, mask), a sum over events that are split over a mesh."""
+  split, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
+  return jax.shard_map(
+    lambda *arrays: jax.lax.psum(function(*arrays), "data"),
+    mesh=jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
+    in_specs=(whole, split, split),
+    out_specs=whole,
+    **options,
+  )
+
+
 @pytest.mark.parametrize(
   "kernel",
   [pytest.param(name, marks=pytest.mark.slow) if name == "tpu" else name for name in KERNELS],
@@ -347,11 +369,7 @@ def test_narrow_pairs_lose_no_more_digits_in_a_kernel(x64, kernel):
 def test_transformations(kernel):
   """jit, vmap, checkpoint and shard_map change nothing, and results repeat bit by bit."""
   p4, w = momenta(np.float32), jax.tree.map(np.float32, weights("part", widths=(WIDTH,)))
-
-  def loss(w, p4, mask):
-    bias = pair_bias(p4, w, mask, implementation=kernel)
-    return jnp.sum(jnp.where(mask[:, None, :, None] & mask[:, None, None], jnp.sin(bias), 0))
-
+  loss = sine_sum(kernel)
   gradient = jax.grad(loss)
   plain = jax.jit(gradient)(w, p4, MASK)
   jax.tree.map(np.testing.assert_array_equal, jax.jit(gradient)(w, p4, MASK), plain)
@@ -360,36 +378,18 @@ def test_transformations(kernel):
   each = jax.jit(jax.vmap(gradient, in_axes=(None, 0, 0)))(w, p4[:, None], MASK[:, None])
   assert_close(jax.tree.map(lambda x: x.sum(axis=0), each), plain, 1e-5)
 
-  mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-  split, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
-  mapped = jax.shard_map(
-    lambda *arrays: jax.lax.psum(gradient(*arrays), "data"),
-    mesh=mesh,
-    in_specs=(whole, split, split),
-    out_specs=whole,
-    check_vma=False,  # Pallas' interpreters do not keep track of it
-  )
+  # Pallas' interpreters do not keep track of what varies.
+  mapped = summed_in_shard_map(gradient, check_vma=False)
   assert_close(jax.jit(mapped)(w, p4, jnp.asarray(MASK)), plain, 1e-6)
 
 
 def test_plain_implementation_inside_a_shard_map_that_checks():
   p4, w = momenta(np.float32), jax.tree.map(np.float32, weights("part", widths=(WIDTH,)))
-
-  def loss(w, p4, mask):
-    bias = pair_bias(p4, w, mask, implementation="xla")
-    return jnp.sum(jnp.where(mask[:, None, :, None] & mask[:, None, None], jnp.sin(bias), 0))
-
-  mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-  split, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
-  mapped = jax.shard_map(
-    lambda *arrays: jax.lax.psum(loss(*arrays), "data"),
-    mesh=mesh,
-    in_specs=(whole, split, split),
-    out_specs=whole,
-  )
+  loss = sine_sum("xla")
   of_both = functools.partial(jax.grad, argnums=(0, 1))
   plain = jax.jit(of_both(loss))(w, p4, MASK)
-  assert_close(jax.jit(of_both(mapped))(w, p4, jnp.asarray(MASK)), plain, 1e-6)
+  mapped = of_both(summed_in_shard_map(loss))
+  assert_close(jax.jit(mapped)(w, p4, jnp.asarray(MASK)), plain, 1e-6)
 
 
 def test_errors_say_what_was_expected():
