@@ -383,9 +383,10 @@ def test_transformations(kernel):
   assert_close(jax.jit(mapped)(w, p4, jnp.asarray(MASK)), plain, 1e-6)
 
 
-def test_plain_implementation_inside_a_shard_map_that_checks():
+@pytest.mark.parametrize("implementation", ["xla", "xla_chunked"])
+def test_plain_implementations_inside_a_shard_map_that_checks(implementation):
   p4, w = momenta(np.float32), jax.tree.map(np.float32, weights("part", widths=(WIDTH,)))
-  loss = sine_sum("xla")
+  loss = sine_sum(implementation)
   of_both = functools.partial(jax.grad, argnums=(0, 1))
   plain = jax.jit(of_both(loss))(w, p4, MASK)
   mapped = of_both(summed_in_shard_map(loss))

@@ -159,8 +159,7 @@ def _backward(weights, momenta, extent, d_bias, *, options: reference.Options):
     )
     return jax.tree.map(jnp.add, total, pull(given.astype(options.dtype))[0])
 
-  nothing = varying_as(jax.tree.map(jnp.zeros_like, weights), weights, momenta, d_bias)
-  return jax.lax.fori_loop(0, live.chunks, chunk, nothing)
+  return jax.lax.fori_loop(0, live.chunks, chunk, jax.tree.map(jnp.zeros_like, weights))
 
 
 _bias = bias_of(_forward, _backward)
