@@ -2,8 +2,12 @@
 
 What belongs to one particle is computed once per particle (`pair_momenta`), what belongs to a pair
 by a few operations on broadcast arrays (`pairwise_features`): a kernel evaluates the second on a
-tile of pairs. Conventions of clamping are those of weaver-core, every argument of a logarithm at
-1e-8; the equivalent forms used here have finite gradients also for collinear and zero momenta.
+tile of pairs. Every argument of a logarithm is clamped at 1e-8, as in weaver-core.
+
+Beyond it, m2 and dR are never below what momenta in float32 tell: of two massless particles of one
+direction, and of each with itself, m2 is nothing but rounding, and its logarithm moves by several
+units when the momenta move by their last digit. Gradients are finite also for collinear and zero
+momenta.
 """
 
 from __future__ import annotations
@@ -33,9 +37,11 @@ PAIR_FEATURES: dict[str, tuple[str, ...]] = {
 }
 """Names of the features of each kind, in order."""
 
+M2_RESOLUTION = 2.0**-19
+"""The least m2 of a pair, of its energy squared: 16 epsilons of float32, whatever the type."""
 
-ROUNDING = 16
-"""Error of m2, in units of the energy squared, and of angles, in epsilons of the type, amply."""
+DR_RESOLUTION = 1e-5
+"""The least dR of a pair: of that order is the error of rapidities up to 3 in float32."""
 
 
 class PairMomenta(NamedTuple):
@@ -76,33 +82,27 @@ def pairwise_features(
   j: PairMomenta,
   kind: str = "part",
   log: Callable[[jax.Array], jax.Array] = jnp.log,
-  *,
-  resolved: bool = False,
 ) -> tuple[jax.Array, ...]:
   """The features of all pairs of two sets whose shapes broadcast, such as (N, 1) and (1, M).
 
   part (arXiv:2202.03772, in weaver-core's order; dR from rapidity and phi):
       ln kT = ln(min(pT_i, pT_j) dR),   ln z = ln(min(pT_i, pT_j)/(pT_i + pT_j)),
-      ln dR,   ln m2 = ln((p_i + p_j)^2)
+      ln dR,   ln m2 = ln((p_i + p_j)^2),   with dR and m2 not below `DR_RESOLUTION` and
+      `M2_RESOLUTION` (E_i + E_j)^2
   lorentz_part (dR from pseudorapidity and phi):
       d_eta = eta_i - eta_j,   d_phi = phi_i - phi_j in (-pi, pi],   dR,   ln(pT_i pT_j)
-  invariant (under the whole Lorentz group, as no other of these is):
+  invariant (under the whole Lorentz group where m2 is resolved, as no other of these is):
       ln m2
   event (of e+e- collisions, where no direction is special; m = sqrt(m2) shows resonances):
       cos_angle = p_i . p_j / (|p_i| |p_j|), 0 for a momentum of 0;   ln(|p_i| |p_j|),   m,   ln m2
 
-  A kernel may give another natural logarithm, such as a faster one with fewer digits. With
-  `resolved` an m2 or dR within its rounding, as those of a massless particle with itself or with
-  one of the same direction, has no gradient: the slope of its logarithm would be a large random
-  number. Values are the same.
+  A kernel may give another natural logarithm, such as a faster one with fewer digits.
   Raises: ValueError for an unknown kind.
   """
   _check_kind(kind)
   energy, pz = i.energy + j.energy, i.pz + j.pz
   m2 = (energy + pz) * (energy - pz) - ((i.px + j.px) ** 2 + (i.py + j.py) ** 2)
-  rounding = ROUNDING * jnp.finfo(m2.dtype).eps
-  if resolved:
-    m2 = jnp.where(m2 > rounding * energy**2, m2, jax.lax.stop_gradient(m2))
+  m2 = jnp.maximum(m2, M2_RESOLUTION * energy**2)
   ln_m2 = log(jnp.maximum(m2, LOG_FLOOR))
   if kind == "invariant":
     return (ln_m2,)
@@ -118,17 +118,14 @@ def pairwise_features(
   d_long = i.longitudinal - j.longitudinal
   d_phi = wrap_angle(i.phi - j.phi)
   dr2 = d_long**2 + d_phi**2
-  if resolved:
-    angles = jnp.abs(i.longitudinal) + jnp.abs(j.longitudinal) + jnp.pi
-    dr2 = jnp.where(dr2 > (rounding * angles) ** 2, dr2, jax.lax.stop_gradient(dr2))
   if kind == "lorentz_part":
     apart = dr2 > 0
     dr = jnp.where(apart, jnp.sqrt(jnp.where(apart, dr2, 1)), 0)
     return d_long, d_phi, dr, log(jnp.maximum(i.pt * j.pt, LOG_FLOOR))
   pt_min = jnp.minimum(i.pt, j.pt)
-  # Logarithms of squares: the square root of dR = 0 would have an infinite gradient.
+  dr2 = jnp.maximum(dr2, DR_RESOLUTION**2)
   ln_kt = 0.5 * log(jnp.maximum(pt_min**2 * dr2, LOG_FLOOR**2))
-  ln_dr = 0.5 * log(jnp.maximum(dr2, LOG_FLOOR**2))
+  ln_dr = 0.5 * log(dr2)
   ln_z = log(jnp.maximum(pt_min / jnp.maximum(i.pt + j.pt, LOG_FLOOR), LOG_FLOOR))
   return ln_kt, ln_z, ln_dr, ln_m2
 

@@ -6,6 +6,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jetfm import lorentz as eager
+from jetfm.lorentz.pairs import DR_RESOLUTION, M2_RESOLUTION
 from tests.compiled import lorentz
 
 KINDS = tuple(lorentz.PAIR_FEATURES)
@@ -101,16 +102,18 @@ def test_pair_mass_is_invariant(x64, jets, seed):
 
 
 def test_arguments_are_clamped(kind):
-  """Padding, a particle with itself and a light-like pair give the logarithm of 1e-8, no less."""
+  """Parallel massless particles are as far apart as float32 resolves, padding gives ln 1e-8."""
   p4 = np.array([[0.0, 0, 0, 0], [5, 3, 4, 0], [5, 3, 4, 0]], np.float32)
-  floor = np.log(1e-8)
+  floor, m2 = np.log(1e-8), M2_RESOLUTION * 10**2
   collinear = {"ln_z": np.log(0.5), "ln_ptpt": np.log(25), "d_eta": 0, "d_phi": 0, "dr": 0}
-  collinear |= {"cos_angle": 1, "ln_pp": np.log(25), "m": 0}
+  collinear |= {"cos_angle": 1, "ln_pp": np.log(25), "m": np.sqrt(m2), "ln_m2": np.log(m2)}
+  collinear |= {"ln_dr": np.log(DR_RESOLUTION), "ln_kt": np.log(5 * DR_RESOLUTION)}
   padded = {"d_eta": 0, "d_phi": 0, "dr": 0, "cos_angle": 0, "m": 0}
+  padded["ln_dr"] = np.log(DR_RESOLUTION)
   features = np.asarray(lorentz.pair_features(p4, kind))
   for name in lorentz.PAIR_FEATURES[kind]:
     found = column(features, kind, name)
-    np.testing.assert_allclose(found[1, 2], collinear.get(name, floor), rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(found[1, 2], collinear[name], rtol=1e-6, err_msg=name)
     np.testing.assert_allclose(found[0, 0], padded.get(name, floor), rtol=1e-6, err_msg=name)
 
 
@@ -164,6 +167,20 @@ def test_float32_agrees_with_float64(jets, kind):
       found, exact = (np.exp(x) if name == "ln_m2" else x**2 for x in (found, exact))
       slack = 4 * np.finfo(np.float32).eps * energy**2
     assert (np.abs(found - exact) <= slack).all(), name
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rounding_of_momenta_moves_no_feature_far(jets, kind, seed):
+  """Massless particles, pairs of them parallel: m2 and dR there are nothing but rounding."""
+  p4, mask = jets(seed, num_jets=20, massless=True)
+  p4[:, 1::2] = p4[:, ::2] * np.linspace(0.3, 3, p4.shape[1] // 2)[:, None]
+  half_a_unit = np.random.default_rng(seed).uniform(-0.5, 0.5, p4.shape) * np.finfo(np.float32).eps
+  moved = p4 * (1 + half_a_unit)
+  before, after = (
+    np.asarray(lorentz.pair_features(x.astype(np.float32), kind)) for x in (p4, moved)
+  )
+  change = np.abs(after - before)[mask[:, :, None] & mask[:, None, :]]
+  assert change.max() < 0.5
 
 
 def test_unknown_kind_names_the_nearest(jets):

@@ -53,13 +53,11 @@ def features_of(
   j: PairMomenta,
   kind: str,
   log: Callable[[jax.Array], jax.Array] = jnp.log,
-  *,
-  resolved: bool = False,
 ) -> tuple[jax.Array, ...]:
   """The features of a kind, not standardised, for momenta whose shapes broadcast.
 
-  log, resolved: see `jetfm.lorentz.pairwise_features`.
+  log: see `jetfm.lorentz.pairwise_features`.
   """
   chosen = PAIR_KINDS[kind]
-  features = pairwise_features(i, j, chosen.source, log, resolved=resolved)
+  features = pairwise_features(i, j, chosen.source, log)
   return tuple(features[column] for column in chosen.columns)

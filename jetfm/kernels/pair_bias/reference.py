@@ -31,8 +31,7 @@ def pair_bias(p4, weights, mask, hidden, kind: str, dtype, activation: str = "ge
   momenta = pair_momenta(p4, PAIR_KINDS[kind].source)
   first = PairMomenta(*(x[:, i] for x in momenta))
   second = PairMomenta(*(x[:, j] for x in momenta))
-  # (B, P, F) of P pairs, resolved for those who want the gradient of the momenta.
-  features = jnp.stack(features_of(first, second, kind, resolved=True), axis=-1)
+  features = jnp.stack(features_of(first, second, kind), axis=-1)  # (B, P, F) of P pairs
   bias = pair_mlp(features, fold_standardisation(weights, kind), dtype, activation)  # (B, P, H)
   if symmetric:
     bias = _unpack_triangle(bias, length)
