@@ -11,7 +11,7 @@ from jetfm.nn.multivectors import (
   reference_vectors,
   signed_log,
 )
-from jetfm.nn.norms import LayerNorm, RMSNorm
+from jetfm.nn.norms import LayerNorm
 from jetfm.nn.pair_bias import PairBias
 from jetfm.nn.pooling import Pooling, masked_mean
 from jetfm.nn.standardise import StandardiseInputs, StandardiseTargets
@@ -28,7 +28,6 @@ __all__ = [
   "MLP",
   "PairBias",
   "Pooling",
-  "RMSNorm",
   "StandardiseInputs",
   "StandardiseTargets",
   "grade_invariants",

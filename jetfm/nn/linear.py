@@ -53,9 +53,8 @@ class Linear(nn.Module):
 
 
 def folded(
-  kernel: jax.Array, bias: jax.Array, scale: jax.Array, shift: jax.Array | None
+  kernel: jax.Array, bias: jax.Array, scale: jax.Array, shift: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Kernel (F, D) and bias (D,) that make of u what the given ones make of scale u + shift."""
-  if shift is not None:
-    bias = bias + jnp.einsum("f,fd->d", shift, kernel, precision="highest")
+  bias = bias + jnp.einsum("f,fd->d", shift, kernel, precision="highest")
   return scale[:, None] * kernel, bias

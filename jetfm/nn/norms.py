@@ -17,13 +17,13 @@ class Normalised(NamedTuple):
   unit: jax.Array
   """(..., D), of mean 0 and variance 1."""
   scale: jax.Array
-  """(D,), or (B, ..., D) where it depends on the event."""
-  shift: jax.Array | None
+  """(D,), or (B, ..., D) where it depends on the event; the shift too."""
+  shift: jax.Array
 
   def applied(self) -> jax.Array:
     """(..., D) in the dtype of `unit`."""
     y = self.unit.astype(jnp.promote_types(self.unit.dtype, jnp.float32)) * self.scale
-    return (y if self.shift is None else y + self.shift).astype(self.unit.dtype)
+    return (y + self.shift).astype(self.unit.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -74,7 +74,6 @@ class LayerNorm(nn.Module):
   """
 
   epsilon: float = 1e-5
-  use_bias: bool = True
   dtype: Any = None
   in_parts: bool = False
 
@@ -86,14 +85,14 @@ class LayerNorm(nn.Module):
     before: Callable[[jax.Array], jax.Array] | None = None,
   ) -> Any:
     scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-    shift = self.param("bias", nn.initializers.zeros, x.shape[-1:]) if self.use_bias else None
+    shift = self.param("bias", nn.initializers.zeros, x.shape[-1:])
     if condition is not None:
       zeros = nn.initializers.zeros
-      linear = nn.Dense((1 + self.use_bias) * x.shape[-1], kernel_init=zeros, name="condition")
+      linear = nn.Dense(2 * x.shape[-1], kernel_init=zeros, name="condition")
       of_event = linear(condition.astype(jnp.promote_types(x.dtype, jnp.float32)))
       of_event = of_event.reshape(x.shape[0], *(1,) * (x.ndim - 2), -1)
       scale = scale + of_event[..., : x.shape[-1]]
-      shift = None if shift is None else shift + of_event[..., x.shape[-1] :]
+      shift = shift + of_event[..., x.shape[-1] :]
     dtype = jnp.dtype(self.dtype or x.dtype)
 
     def unit_of(x):
@@ -102,18 +101,3 @@ class LayerNorm(nn.Module):
     unit = (unit_of if before is None else jax.checkpoint(unit_of))(x)
     parts = Normalised(unit, scale, shift)
     return parts if self.in_parts else parts.applied()
-
-
-class RMSNorm(nn.Module):
-  """y = x / sqrt(mean(x^2) + epsilon) * scale over the last axis; (..., D) -> (..., D)."""
-
-  epsilon: float = 1e-6
-  dtype: Any = None
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    dtype = self.dtype or x.dtype
-    scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    x = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.epsilon) * scale
-    return x.astype(dtype)
