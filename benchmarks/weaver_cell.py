@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from benchmarks.model_speed import peer_python
 from jetfm.data import Manifest, open_dataset
 from jetfm.evals.metrics import classification_summary
 from jetfm.schema import Schema
+from jetfm.typing import Batch
 
 BATCH = 1000
 MORE_BLOCKS = {"weaver": 0, "weaver_deeper": 1}
@@ -99,10 +101,15 @@ def settings(config: ConfigDict, schema: Schema, seed: int, more_blocks: int = 0
 
 
 def write_split(data: pathlib.Path, split: str, schema: Schema, path: pathlib.Path) -> None:
-  """particles (P, 4 + F): momenta and standardised features of all jets; count (B,), label (B,)."""
+  """All jets of a split, as `write_jets` writes them."""
   loader = open_dataset(data, schema.name, split).loader(BATCH, shuffle=False, epochs=1)
+  write_jets((batch for groups in loader.iterate() for batch in groups), schema, path)
+
+
+def write_jets(batches: Iterable[Batch], schema: Schema, path: pathlib.Path) -> None:
+  """particles (P, 4 + F): momenta and standardised features of all jets; count (B,), label (B,)."""
   particles, count, label = [], [], []
-  for batch in (batch for groups in loader.iterate() for batch in groups):
+  for batch in batches:
     values = schema.values(batch.p4, batch.features, batch.mask)
     columns = [f.forward(values[..., i]) for i, f in enumerate(schema.features)]
     both = np.concatenate([batch.p4, np.stack(columns, axis=-1)], axis=-1)

@@ -175,11 +175,6 @@ class Manifest:
       raise DataError(f"no split '{name}', the nearest is '{nearest(name, SPLITS)}' of {SPLITS}")
     return self.splits[name]
 
-  @property
-  def targets(self) -> tuple[str, ...]:
-    """Names of the stored targets, event columns of `layout`."""
-    return next(iter(self.schemas.values())).stored_targets
-
   def _to_dict(self) -> dict[str, Any]:
     data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     data["schemas"] = {name: s.to_dict() for name, s in self.schemas.items()}
