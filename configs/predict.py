@@ -17,7 +17,8 @@ max_particles  longer jets keep their leading particles, as many as this; launch
                many as its last edge, by default 128 too.
 on_bad         error: stop at the first unusable jet, such as one without particles; nan: such jets
                get NaN in every branch and are counted.
-overwrite      replace predictions that are there.
+overwrite      replace predictions that are there; without it those are kept that would come out the
+               same, and any other is an error.
 chunk          jets that are read, predicted and written at a time: what memory holds.
 """
 

@@ -44,3 +44,15 @@ def write_friend(
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def read_provenance(path: pathlib.Path) -> dict[str, Any] | None:
+  """What `write_friend` was told; None for a file that it did not write."""
+  import uproot
+
+  try:
+    with uproot.open(path) as file:
+      told = json.loads(str(file[PROVENANCE]))
+  except (OSError, ValueError, KeyError, uproot.DeserializationError):
+    return None
+  return told if isinstance(told, dict) else None

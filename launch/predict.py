@@ -15,7 +15,8 @@ tree->AddFriend("tree_friend", "predictions/HToBB_000.root"). Decay chains of e+
 names of branches: scores are score_00, score_01, ... in the order of 'classes' in the JSON text.
 
 Scores are those of launch.evaluate, to the last bit on the same machine. The file says in 'jetfm',
-a JSON text, which checkpoints and which versions made it.
+a JSON text, which checkpoints and which versions made it. The same command goes on where it was
+ended: files are kept that the same checkpoints, options and versions made of the same files.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import os
 import pathlib
 import signal
@@ -41,7 +43,7 @@ from jetfm.inference import LENGTHS, Predictor
 from jetfm.progress import Progress
 from jetfm.train import CheckpointError
 from launch import cli
-from launch.friend_tree import TREE, write_friend
+from launch.friend_tree import TREE, read_provenance, write_friend
 from launch.ingest import read_branches
 from launch.interrupts import interruptible
 from launch.prediction import Counts, Models, Reading, predictions
@@ -64,11 +66,15 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """A file of jets or events, and the file of its predictions."""
+  """A file of jets or events, and the file of its predictions.
+
+  provenance: where these come from, in JSON values; the same for the same work.
+  """
 
   source: pathlib.Path
   target: pathlib.Path
   entries: int
+  provenance: dict[str, Any]
 
 
 def main(config: Any) -> None:
@@ -79,10 +85,11 @@ def main(config: Any) -> None:
     models = Models([_load(path) for path in asked.checkpoints], asked.embedding)
     check_branches(asked.reading.branches, models.kind)
     files = plan_files(asked, models)
+    missing = [file for file in files if asked.overwrite or not file.target.exists()]
     asked.out.mkdir(parents=True, exist_ok=True)
     # Batch systems end jobs with SIGTERM: no half file is left, as after Ctrl-C.
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop_if_asked:
-      _predict_all(asked, models, files, stop_if_asked)
+      _predict_all(asked, models, missing, stop_if_asked)
   except (CheckpointError, DataError) as error:
     raise cli.UserError(str(error)) from None
   except OSError as error:
@@ -90,6 +97,8 @@ def main(config: Any) -> None:
     raise cli.UserError(f"cannot write predictions to '{asked.out}': {reason}") from None
   entries, what = sum(file.entries for file in files), models.kind.what
   count = "1 file" if len(files) == 1 else f"{len(files)} files"
+  if kept := len(files) - len(missing):
+    print(f"{kept} of {len(files)} files were there already, made from the same: kept")
   print(f"{asked.out}: {entries:,} {what} in {count}, tree '{TREE}': {_shown(list(models.types))}")
 
 
@@ -132,8 +141,8 @@ def read_config(config: Any) -> Asked:
 def plan_files(asked: Asked, models: Models) -> list[File]:
   """Every file, looked at before any is predicted.
 
-  Raises: UserError for predictions that are there or have the same name; DataError for a file that
-    cannot be read, or lacks a branch.
+  Raises: UserError for predictions that are there from other work, or have the same name; DataError
+    for a file that cannot be read, or lacks a branch.
   """
   files: dict[pathlib.Path, File] = {}
   inputs = find_files(asked.sources)
@@ -148,16 +157,34 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
       for predictor in models.predictors:
         hint = f"The checkpoint {predictor.trained.checkpoint.folder} was trained with it."
         require(source, models.read_by(predictor), predictor.schema.name, hint)
-      files[target] = File(path, target, source.entries)
-  for target in filter(pathlib.Path.exists, files):
-    if any(os.path.samefile(target, path) for path in inputs):
-      raise cli.UserError(f"{target} is one of the sources: choose another --config.out")
-    if not asked.overwrite:
+      provenance = _provenance(path, source.entries, models, asked)
+      files[target] = File(path, target, source.entries, provenance)
+  for file in (file for file in files.values() if file.target.exists()):
+    if any(os.path.samefile(file.target, path) for path in inputs):
+      raise cli.UserError(f"{file.target} is one of the sources: choose another --config.out")
+    if not asked.overwrite and (other := _differences(file)):
       raise cli.UserError(
-        f"{target} is there already: use --config.overwrite=True to replace it, or another "
-        "--config.out"
+        f"{file.target} is there already, {other}: use --config.overwrite=True to replace it, or "
+        "another --config.out"
       )
   return list(files.values())
+
+
+def _differences(file: File) -> str:
+  """Between the file that is there and what this run would make of it; '' if there are none."""
+  told = read_provenance(file.target)
+  if told is None:
+    return "not made by launch.predict"
+  there, wanted = map(_without_places, (told, json.loads(json.dumps(file.provenance))))
+  other = [key for key in wanted if there.get(key) != wanted[key]]
+  return f"made with other {', '.join(other)}" if other else ""
+
+
+def _without_places(value: Any) -> Any:
+  """JSON values without the folders and files that these may have been moved from."""
+  if isinstance(value, dict):
+    return {k: _without_places(v) for k, v in value.items() if k not in ("folder", "file")}
+  return [_without_places(v) for v in value] if isinstance(value, list) else value
 
 
 def _predict_all(
@@ -174,7 +201,7 @@ def _predict_all(
           line.update(done + read, total)
 
         chunks = predictions(source, models, asked.reading, counts, progress, stop_if_asked)
-        write_friend(file.target, models.types, chunks, _provenance(file, models, asked))
+        write_friend(file.target, models.types, chunks, file.provenance)
       before += file.entries
       line.close()
       _report(file, counts, asked, models.kind.what)
@@ -192,12 +219,18 @@ def _report(file: File, counts: Counts, asked: Asked, what: str) -> None:
     )
 
 
-def _provenance(file: File, models: Models, asked: Asked) -> dict[str, Any]:
+def _provenance(path: pathlib.Path, entries: int, models: Models, asked: Asked) -> dict[str, Any]:
   """Where the numbers come from, in JSON values; the same for the same work."""
+  found = path.stat()
   versions = {"jetfm": jetfm.__version__}
   versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
   return {
-    "source": {"file": str(file.source), "entries": file.entries},
+    "source": {
+      "file": str(path),
+      "entries": entries,
+      "bytes": found.st_size,
+      "modified": found.st_mtime_ns,
+    },
     "checkpoints": [
       {
         "folder": str(p.trained.checkpoint.folder),
@@ -205,12 +238,14 @@ def _provenance(file: File, models: Models, asked: Asked) -> dict[str, Any]:
         "tasks": list(p.tasks),
         "inputs": p.schema.name,
         "classes": list(p.schema.classes),
+        "digest": p.trained.digest,
       }
       for p in models.predictors
     ],
     "branches": dict(asked.reading.branches),
     "max_particles": asked.reading.max_particles,
     "on_bad": asked.reading.on_bad,
+    "embedding": asked.embedding,
     "device": jax.devices()[0].device_kind,
     "versions": versions,
   }

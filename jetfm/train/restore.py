@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any
+
+import jax
+import numpy as np
 
 from jetfm.models.encoders import from_json, make_encoder
 from jetfm.models.foundation import FoundationModel
@@ -32,6 +37,16 @@ class TrainedModel:
   variables: dict[str, PyTree]
   schema: Schema
   checkpoint: Loaded
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """SHA-256 of the parameters and constants, in hexadecimal: of their names, types and values."""
+    found = hashlib.sha256()
+    for path, x in jax.tree_util.tree_leaves_with_path(self.variables):
+      x = np.asarray(x)
+      found.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode())
+      found.update(np.ascontiguousarray(x).tobytes())
+    return found.hexdigest()
 
 
 def describe_model(

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import awkward as ak
@@ -283,10 +284,44 @@ def test_nothing_is_overwritten_unasked(checkpoints, tmp_path, capsys):
   assert status(checkpoints / "classify", path, out) == 0
   first = (out / "TTBar_0.root").read_bytes()
   assert status(checkpoints / "regress", path, out) == 2
-  assert "is there already: use --config.overwrite=True" in capsys.readouterr().err
+  error = capsys.readouterr().err
+  assert "is there already, made with other checkpoints: use --config.overwrite=True" in error
   assert (out / "TTBar_0.root").read_bytes() == first
   assert status(checkpoints / "regress", path, out, overwrite=True) == 0
   assert list(read(out / "TTBar_0.root")) == MASSES
+
+
+def test_the_same_command_goes_on(checkpoints, tmp_path, capsys):
+  """What is there is kept, and only that which the same work would make again."""
+  for stem in ("TTBar_0", "TTBar_1"):
+    path = write_root(tmp_path / "root" / f"{stem}.root", jets_of("Tbqq", 20))
+  run, out = tmp_path / "run", tmp_path / "out"
+  shutil.copytree(checkpoints / "classify", run)
+  assert status(run, tmp_path / "root", out) == 0
+  kept, missing = (out / f"{stem}.root" for stem in ("TTBar_0", "TTBar_1"))
+  before, whole = kept.stat().st_mtime_ns, read(missing)
+  missing.unlink()
+  moved = run.rename(tmp_path / "moved")
+  capsys.readouterr()
+  assert status(moved, tmp_path / "root", out) == 0
+  assert "1 of 2 files were there already" in capsys.readouterr().out
+  assert kept.stat().st_mtime_ns == before
+  for name, values in read(missing).items():
+    np.testing.assert_array_equal(values, whole[name])
+
+  for keys, words in (({"max_particles": 10}, "max_particles"), ({"embedding": True}, "embedding")):
+    assert status(moved, tmp_path / "root", out, **keys) == 2
+    assert f"made with other {words}: use" in capsys.readouterr().err
+  write_root(path, jets_of("Tbqq", 21))
+  assert status(moved, tmp_path / "root", out) == 2
+  assert "TTBar_1.root is there already, made with other source: use" in capsys.readouterr().err
+  again = tmp_path / "again"  # as many steps, and other parameters
+  save_checkpoint(again / "best", ["classification"], seed=3)
+  assert status(again, path.with_name("TTBar_0.root"), out) == 2
+  assert "made with other checkpoints: use" in capsys.readouterr().err
+  write_root(missing, jets_of("Tbqq", 5))
+  assert status(moved, path, out) == 2
+  assert "TTBar_1.root is there already, not made by launch.predict" in capsys.readouterr().err
 
 
 def test_two_files_of_one_name(checkpoints, tmp_path, capsys):
@@ -302,7 +337,9 @@ def test_the_file_says_where_it_comes_from(checkpoints, tmp_path):
   assert status(checkpoints / "classify", path, out) == 0
   with uproot.open(out / "TTBar_0.root") as file:
     told = json.loads(str(file["jetfm"]))
-  assert told["source"] == {"file": str(path), "entries": 5}
+  source = told["source"]
+  assert (source["file"], source["entries"]) == (str(path), 5)
+  assert source["bytes"] == path.stat().st_size
   (checkpoint,) = told["checkpoints"]
   assert checkpoint["step"] == 7 and checkpoint["tasks"] == ["classification"]
   assert pathlib.Path(checkpoint["folder"]).parent == checkpoints / "classify" / "best"
