@@ -102,6 +102,11 @@ def make_optimizer(
   return optax.chain(clip, optax.multi_transform(groups, labels))
 
 
+def updates_made(opt_state: PyTree) -> jax.Array:
+  """How many updates an optimizer of `make_optimizer` has made: where its schedule stands."""
+  return optax.tree_utils.tree_get_all_with_path(opt_state, "count")[0][1]
+
+
 def global_norm(tree: PyTree) -> jax.Array:
   """The Euclidean norm of all elements, as `optax.tree.norm`.
 

@@ -15,7 +15,7 @@ from jetfm.models.foundation import FoundationModel, Variables, named_key
 from jetfm.tasks.base import Statistics, Task
 from jetfm.train.balance import balanced_gradient
 from jetfm.train.finetune import FROZEN, frozen, merge, trainable
-from jetfm.train.optim import global_norm
+from jetfm.train.optim import global_norm, updates_made
 from jetfm.train.sharding import replicated
 from jetfm.train.state import TrainState
 from jetfm.typing import Array, Batch, PyTree
@@ -169,6 +169,8 @@ def make_train_step(
       grads, logs = jax.tree.map(lambda x: x / accumulate, total)
     norm = global_norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(logs["loss"])
+    if rate is not None:
+      logs |= {"rate": rate(updates_made(state.opt_state))}
     updates, opt_state = optimizer.update(grads, state.opt_state, trained)
     trained, opt_state = jax.tree.map(
       lambda new, old: jnp.where(finite, new, old),
@@ -184,7 +186,7 @@ def make_train_step(
       nonfinite=nonfinite,
     )
     logs |= {"grad_norm": norm, "nonfinite": nonfinite}
-    return state, logs if rate is None else logs | {"rate": rate(state.step - 1)}
+    return state, logs
 
   shardings: dict[str, Any] = {} if mesh is None else {"out_shardings": replicated(mesh)}
   return jax.jit(step, donate_argnums=0, **shardings)

@@ -130,18 +130,21 @@ def test_augmentation_is_applied_before_the_views():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_step_that_is_not_finite_changes_nothing_and_is_counted(bad):
+  """The rate that is logged is that of the update, which the next finite step makes."""
   model, tasks, optimizer, labels, state = toy.setup()
-  step = make_train_step(model, tasks, optimizer, labels)
+  step = make_train_step(model, tasks, optimizer, labels, rate=lambda made: 5.0 - made)
   groups = toy.groups(0)
   broken = (groups[0].replace(targets=np.full_like(groups[0].targets, bad)), groups[1])
   before = jax.tree.map(np.array, (state.params, state.opt_state))
   for count in (1, 2):
     state, logs = step(state, broken)
     assert int(logs["nonfinite"]) == count
+    assert float(logs["rate"]) == 5
   jax.tree.map(np.testing.assert_array_equal, before, (state.params, state.opt_state))
   assert int(state.step) == 2
-  state, logs = step(state, groups)
-  assert int(logs["nonfinite"]) == 0
+  for rate in (5, 4):
+    state, logs = step(state, groups)
+    assert (int(logs["nonfinite"]), float(logs["rate"])) == (0, rate)
   after = jax.tree.map(np.asarray, state.params)
   assert any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), before[0], after)))
 
