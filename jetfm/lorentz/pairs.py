@@ -38,7 +38,7 @@ PAIR_FEATURES: dict[str, tuple[str, ...]] = {
 """Names of the features of each kind, in order."""
 
 M2_RESOLUTION = 2.0**-19
-"""The least m2 of a pair, of its energy squared: 16 epsilons of float32, whatever the type."""
+"""The least m2 of a pair, of its momentum squared: 16 epsilons of float32, whatever the type."""
 
 DR_RESOLUTION = 1e-5
 """The least dR of a pair: of that order is the error of rapidities up to 3 in float32."""
@@ -88,7 +88,7 @@ def pairwise_features(
   part (arXiv:2202.03772, in weaver-core's order; dR from rapidity and phi):
       ln kT = ln(min(pT_i, pT_j) dR),   ln z = ln(min(pT_i, pT_j)/(pT_i + pT_j)),
       ln dR,   ln m2 = ln((p_i + p_j)^2),   with dR and m2 not below `DR_RESOLUTION` and
-      `M2_RESOLUTION` (E_i + E_j)^2
+      `M2_RESOLUTION` |p_i + p_j|^2
   lorentz_part (dR from pseudorapidity and phi):
       d_eta = eta_i - eta_j,   d_phi = phi_i - phi_j in (-pi, pi],   dR,   ln(pT_i pT_j)
   invariant (under the whole Lorentz group where m2 is resolved, as no other of these is):
@@ -100,21 +100,18 @@ def pairwise_features(
   Raises: ValueError for an unknown kind.
   """
   _check_kind(kind)
-  energy, pz = i.energy + j.energy, i.pz + j.pz
-  m2 = (energy + pz) * (energy - pz) - ((i.px + j.px) ** 2 + (i.py + j.py) ** 2)
-  m2 = jnp.maximum(m2, M2_RESOLUTION * energy**2)
-  ln_m2 = log(jnp.maximum(m2, LOG_FLOOR))
   if kind == "invariant":
-    return (ln_m2,)
+    return (log(_mass_squared(i, j)),)
   if kind == "event":
     squares = (i.pt**2 + i.pz**2) * (j.pt**2 + j.pz**2)
     moving = squares > LOG_FLOOR**4
     dot = i.px * j.px + i.py * j.py + i.pz * j.pz
     cos = jnp.where(moving, dot * jax.lax.rsqrt(jnp.where(moving, squares, 1)), 0)
     ln_pp = 0.5 * log(jnp.maximum(squares, LOG_FLOOR**2))
+    m2 = _mass_squared(i, j)
     heavy = m2 > LOG_FLOOR
     m = jnp.where(heavy, jnp.sqrt(jnp.where(heavy, m2, 1)), 0)
-    return jnp.clip(cos, -1, 1), ln_pp, m, ln_m2
+    return jnp.clip(cos, -1, 1), ln_pp, m, log(m2)
   d_long = i.longitudinal - j.longitudinal
   d_phi = wrap_angle(i.phi - j.phi)
   dr2 = d_long**2 + d_phi**2
@@ -127,7 +124,15 @@ def pairwise_features(
   ln_kt = 0.5 * log(jnp.maximum(pt_min**2 * dr2, LOG_FLOOR**2))
   ln_dr = 0.5 * log(dr2)
   ln_z = log(jnp.maximum(pt_min / jnp.maximum(i.pt + j.pt, LOG_FLOOR), LOG_FLOOR))
-  return ln_kt, ln_z, ln_dr, ln_m2
+  return ln_kt, ln_z, ln_dr, log(_mass_squared(i, j))
+
+
+def _mass_squared(i: PairMomenta, j: PairMomenta) -> jax.Array:
+  """(p_i + p_j)^2, not below what is resolved of it, nor below 1e-8."""
+  energy, px, py, pz = i.energy + j.energy, i.px + j.px, i.py + j.py, i.pz + j.pz
+  pt2 = px**2 + py**2
+  m2 = (energy + pz) * (energy - pz) - pt2
+  return jnp.maximum(jnp.maximum(m2, M2_RESOLUTION * (pt2 + pz**2)), LOG_FLOOR)
 
 
 def pair_features(p4: ArrayLike, kind: str = "part") -> jax.Array:

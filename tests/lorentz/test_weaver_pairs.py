@@ -25,11 +25,11 @@ def resolved(features, p4):
   """ln kT, ln z, ln dR, ln m2 (B, N, N, 4) -> the same with dR and m2 not below their limits."""
   p4 = p4.astype(np.float64)
   pt = np.hypot(p4[..., 1], p4[..., 2])
-  energy = p4[:, :, None, 0] + p4[:, None, :, 0]
+  momentum = p4[:, :, None, 1:] + p4[:, None, :, 1:]
   ln_z, ln_dr, ln_m2 = np.moveaxis(features[..., 1:].astype(np.float64), -1, 0)
   ln_dr = np.maximum(ln_dr, np.log(DR_RESOLUTION))
   ln_kt = np.log(np.maximum(np.minimum(pt[:, :, None], pt[:, None, :]) * np.exp(ln_dr), 1e-8))
-  ln_m2 = np.maximum(ln_m2, np.log(M2_RESOLUTION * energy**2))
+  ln_m2 = np.maximum(ln_m2, np.log(M2_RESOLUTION * (momentum**2).sum(axis=-1)))
   return np.stack([ln_kt, ln_z, ln_dr, ln_m2], axis=-1)
 
 
