@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import importlib
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -99,13 +100,14 @@ class Source(Protocol):
 def find_files(patterns: str) -> list[pathlib.Path]:
   """Comma-separated files, directories and globs -> the data files in them, by name.
 
+  Links are followed, also those to folders inside of a directory.
   Raises: DataError when a part matches nothing.
   """
   found: set[pathlib.Path] = set()
   for pattern in filter(None, (p.strip() for p in patterns.split(","))):
     path = pathlib.Path(pattern).expanduser()
     if path.is_dir():
-      near = list(path.rglob("*"))
+      near = list(_all_below(path))
     else:
       near = [pathlib.Path(p) for p in glob.glob(str(path), recursive=True)]
     files = [f for f in near if f.suffix in READERS and f.is_file()]
@@ -115,6 +117,19 @@ def find_files(patterns: str) -> list[pathlib.Path]:
       )
     found.update(files)
   return sorted(found, key=lambda f: (f.name, str(f)))
+
+
+def _all_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Whatever lies in a folder and those in it; none is entered twice, on whatever way."""
+  entered = set()
+  for name, folders, files in os.walk(folder, followlinks=True):
+    folders.sort()
+    real = os.path.realpath(name)
+    if real in entered:
+      folders.clear()
+      continue
+    entered.add(real)
+    yield from (pathlib.Path(name, file) for file in files)
 
 
 def open_source(

@@ -79,6 +79,8 @@ class CloudLoss:
     for name in ("existence", "jet_term"):
       if (weight := getattr(self, name)) < 0:
         raise ValueError(f"weight of {name} is {weight}, expected a number >= 0")
+    if self.phi_scale <= 0:
+      raise ValueError(f"phi_scale is {self.phi_scale}, expected a number > 0")
 
   def statistics(self, cloud: ParticleCloud, frame: Array, batch: Batch) -> Statistics:
     """Per-event values (B,), for loss and metrics; momenta of the cloud are in `frame`."""

@@ -58,7 +58,7 @@ class Generation:
 
   Metrics: `kl` in nats per jet, and those of `jetfm.tasks.SuperResolution`, for reconstruction from
   the posterior's mean. Generated samples are judged by `jetfm.evals`.
-  Raises: ValueError for an unknown condition or distance, or a negative beta.
+  Raises: ValueError for an unknown condition or distance, or an impossible number.
   """
 
   schema: Schema
@@ -76,6 +76,10 @@ class Generation:
   head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
+    if self.particles < 1 or self.latent < 1:
+      raise ValueError(
+        f"particles {self.particles}, latent {self.latent}: expected at least 1 each"
+      )
     if self.condition not in CONDITIONS:
       raise ValueError(f"condition is '{self.condition}', expected one of {CONDITIONS}")
     if self.beta < 0 or self.free_bits < 0:

@@ -66,6 +66,8 @@ class MaskedParticles(OnHiddenView):
     super().__post_init__()
     if self.objective not in LOSSES:
       raise ValueError(f"objective is '{self.objective}', expected one of {list(LOSSES)}")
+    if self.mass_term < 0:
+      raise ValueError(f"mass_term is {self.mass_term}, expected a weight >= 0")
     _ = self._coefficients  # refuses impossible ones
 
   @property

@@ -11,7 +11,7 @@ from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.manifest import SPLITS
 from jetfm.data.pipeline import open_dataset
-from jetfm.data.sources import jet_columns, open_source
+from jetfm.data.sources import find_files, jet_columns, open_source
 from tests.data.conftest import quiet_ingest, read_all
 from tests.jets import random_jets, write_root
 
@@ -389,3 +389,15 @@ def test_files_of_different_classes_do_not_mix(tmp_path):
   np.savez(tmp_path / "QG.npz", X=np.ones((N, 3, 4)), y=np.zeros(N))
   with pytest.raises(DataError, match="make two data sets"):
     quiet_ingest(tmp_path, tmp_path / "out", inputs="kin")
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+  """As data sets of a site are collected; a link to a folder above does not go round for ever."""
+  for name in ("elsewhere/a.root", "mine/b.root"):
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).touch()
+  mine = tmp_path / "mine"
+  (mine / "site").symlink_to(tmp_path / "elsewhere")
+  (mine / "again").symlink_to(tmp_path / "elsewhere")
+  (mine / "up").symlink_to(mine)
+  assert [path.name for path in find_files(str(mine))] == ["a.root", "b.root"]

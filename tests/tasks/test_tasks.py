@@ -214,6 +214,7 @@ def test_unknown_names_suggest_the_nearest(schema):
   [
     ("masked_particles", {"ratio": 1.5}),
     ("masked_particles", {"objective": "mse"}),
+    ("masked_particles", {"mass_term": -1.0}),
     ("masked_jet", {"ratio": 0.0}),
     ("masked_particles", {"coefficients": {"pt": -1.0}}),
     ("regression", {"error": "l2"}),
@@ -223,9 +224,12 @@ def test_unknown_names_suggest_the_nearest(schema):
     ("classification", {"smoothing": 2.0}),
     ("generation", {"condition": "class"}),
     ("generation", {"beta": -1.0}),
+    ("generation", {"particles": 0}),
+    ("generation", {"latent": 0}),
     ("super_resolution", {"given": 200}),
     ("super_resolution", {"distance": "emd"}),
     ("super_resolution", {"jet_term": -1.0}),
+    ("super_resolution", {"phi_scale": -1.0}),
   ],
 )
 def test_impossible_options_are_refused_at_once(schema, kind, options):
