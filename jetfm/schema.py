@@ -7,7 +7,6 @@ saved with them. No layer counts features or knows their names by itself.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from jetfm.lorentz.kinematics import (
   particle_features,
   seed_mass,
 )
+from jetfm.names import nearest
 from jetfm.typing import Array
 
 LIKELIHOODS = ("mse", "cosine", "gaussian_mixture", "zero_inflated_lognormal", "categorical")
@@ -36,8 +36,8 @@ DERIVED_TARGETS: dict[str, Callable[[Array, Array], Array]] = {
 def _one_of(what: str, name: str, allowed: Iterable[str]) -> None:
   allowed = tuple(allowed)
   if name not in allowed:
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0)
-    raise ValueError(f"{what} '{name}' is unknown; the nearest is '{near[0]}' of {list(allowed)}")
+    near = nearest(name, allowed)
+    raise ValueError(f"{what} '{name}' is unknown; the nearest is '{near}' of {list(allowed)}")
 
 
 @dataclasses.dataclass(frozen=True)

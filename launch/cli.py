@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import difflib
 import importlib.util
 import os
 import pathlib
@@ -16,6 +15,8 @@ from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+
+from jetfm.names import nearest
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -212,8 +213,7 @@ def _get(config: ConfigDict, dotted: str) -> Any:
 
 
 def _unknown_key(key: str, known: Sequence[str]) -> str:
-  near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-  return f"config has no key '{key}'; the nearest is '{near[0] if near else ''}'"
+  return f"config has no key '{key}'; the nearest is '{nearest(key, known)}'"
 
 
 def _checked(arg: str, defaults: ConfigDict) -> str:
@@ -225,7 +225,7 @@ def _checked(arg: str, defaults: ConfigDict) -> str:
     return f"--config.workdir={match[2]}"
   key, known = match[1].removeprefix("config."), _flat_keys(defaults)
   if not match[1].startswith("config."):
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+    near = nearest(key, known)
     raise UserError(f"no option '--{key}'; the nearest is '--config.{near}=VALUE'")
   # `a.b[0]` and a whole sub-tree `a` are for ml_collections to judge.
   stem = key.split("[")[0]

@@ -18,7 +18,6 @@ The next step is: python -m launch.ingest --help
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import pathlib
 import signal
@@ -27,6 +26,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from jetfm.names import nearest
 from launch import cli
 
 DEFAULT_CONFIG = "configs/generate.py"
@@ -108,7 +108,7 @@ def checked_classes(names: Any) -> list[str]:
   for name in names:
     if name not in CLASS_NAMES:
       folded = {known.lower(): known for known in CLASS_NAMES}
-      near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0)[0]
+      near = nearest(str(name).lower(), folded)
       raise cli.UserError(
         f"no class '{name}'; the nearest is '{folded[near]}' (there are {', '.join(CLASS_NAMES)})"
       )

@@ -8,14 +8,15 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-FREE = {"typing", "schema", "lorentz", "decay_chains"}
+FREE = {"names", "typing", "schema", "lorentz", "decay_chains"}
 ALLOWED = {
+  "names": set(),
   "typing": set(),
-  "lorentz": set(),
+  "lorentz": {"names"},
   "progress": set(),
   "locks": set(),
   "decay_chains": set(),
-  "schema": {"typing", "lorentz"},
+  "schema": {"names", "typing", "lorentz"},
   "batches": {"typing", "schema"},
   "kernels": FREE,
   "nn": FREE | {"kernels"},
@@ -29,7 +30,7 @@ ALLOWED = {
   "generate": FREE | {"locks"},
 }
 CORE = {"jax", "jaxlib", "flax", "numpy"}
-LIGHT = ("lorentz", "kernels", "nn", "models", "schema", "typing", "batches")
+LIGHT = ("names", "lorentz", "kernels", "nn", "models", "schema", "typing", "batches")
 
 
 def part_of(path: pathlib.Path) -> str:

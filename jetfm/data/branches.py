@@ -5,10 +5,11 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from jetfm.data.errors import DataError, nearest
+from jetfm.data.errors import DataError
 from jetfm.data.jet_schema import BRANCHES, INPUT_SETS, SPECTATORS, TARGETS
 from jetfm.data.kinds import EVENTS, JETS, Kind
 from jetfm.data.sources import missing
+from jetfm.names import nearest
 
 CARTESIAN = ("part_px", "part_py", "part_pz")
 POLAR = ("part_pt", "part_eta", "part_phi")

@@ -5,9 +5,9 @@ Sources: arXiv:2202.03772 (ParT: classes, `kin`, `kinpid`, `full` and their stan
 
 from __future__ import annotations
 
-import difflib
 import math
 
+from jetfm.names import nearest
 from jetfm.schema import Feature, Schema, Transform
 
 JETCLASS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
@@ -117,6 +117,6 @@ def jet_schema(
   Raises: ValueError for an unknown input set.
   """
   if inputs not in INPUT_SETS:
-    near = difflib.get_close_matches(inputs, INPUT_SETS, n=1, cutoff=0)[0]
+    near = nearest(inputs, INPUT_SETS)
     raise ValueError(f"no input set '{inputs}'; the nearest is '{near}' of {list(INPUT_SETS)}")
   return Schema(inputs, INPUT_SETS[inputs], classes, targets, spectators)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from jetfm.data.errors import DataError, nearest
+from jetfm.data.errors import DataError
 from jetfm.data.event_schema import EVENT_INPUT_SETS
 from jetfm.data.events import flag_of
 from jetfm.data.jet_schema import INPUT_SETS, SPECTATORS, TARGETS
+from jetfm.names import nearest
 from jetfm.schema import Feature
 
 

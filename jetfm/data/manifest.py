@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from jetfm.data.errors import DataError, nearest
+from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.records import Column
+from jetfm.names import nearest
 from jetfm.schema import Schema
 
 FILE = "manifest.json"

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jetfm.data.errors import DataError, nearest
+from jetfm.data.errors import DataError
 from jetfm.data.loader import Loader
 from jetfm.data.manifest import Manifest
 from jetfm.data.schedule import make_schedule
 from jetfm.data.windows import Block
+from jetfm.names import nearest
 from jetfm.schema import Schema
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jetfm.data.branches import LABEL, check_branches
-from jetfm.data.errors import DataError, nearest
+from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.jet_schema import BRANCHES, FILE_PREFIXES
 from jetfm.data.kinds import EVENTS, Kind, kind_of
@@ -21,6 +21,7 @@ from jetfm.data.sources import (
   open_source,
   require,
 )
+from jetfm.names import nearest
 from jetfm.schema import Schema
 
 HASHED = "by hash"  # the split of files whose events are divided by `Settings.fractions`

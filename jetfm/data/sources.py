@@ -12,10 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from jetfm.data.errors import DataError, nearest
+from jetfm.data.errors import DataError
 from jetfm.data.events import Events, Layout
 from jetfm.data.jet_schema import BRANCHES, FILE_PREFIXES, JET_KINEMATICS
 from jetfm.data.kinds import EVENTS, kind_of
+from jetfm.names import nearest
 
 READERS = {
   ".root": "jetfm.data.read_root",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from jetfm.names import nearest
 
 ACTIVATIONS = ("gelu", "relu")
 
@@ -27,7 +28,7 @@ PLAIN = Arithmetic()
 def check_activation(name: str) -> None:
   """Raises ValueError for an activation that does not exist."""
   if name not in ACTIVATIONS:
-    near = difflib.get_close_matches(name, ACTIVATIONS, n=1, cutoff=0)[0]
+    near = nearest(name, ACTIVATIONS)
     raise ValueError(f"no activation '{name}'; the nearest is '{near}' of {list(ACTIVATIONS)}")
 
 

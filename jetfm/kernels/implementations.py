@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from jetfm.names import nearest
 
 HALF = ("bfloat16", "float16")
 SINGLE = (*HALF, "float32")
@@ -78,7 +79,7 @@ def by_name(operation: str, name: str, table: Table, **call: Any) -> Implementat
   Raises: ValueError for a name that is not in the table, NotImplementedError if it cannot do this.
   """
   if name not in table:
-    near = difflib.get_close_matches(name, table, n=1, cutoff=0)[0]
+    near = nearest(name, table)
     raise ValueError(
       f"{operation} has no implementation '{name}'; the nearest is '{near}' of "
       f"{list(table)}, and None chooses by itself"

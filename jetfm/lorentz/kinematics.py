@@ -9,7 +9,6 @@ factor of two is exact, while E^2 - pz^2 is not.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -18,6 +17,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from jetfm.names import nearest
 
 LOG_FLOOR = 1e-8
 """Arguments of logarithms are clamped here, as in ParT (arXiv:2202.03772)."""
@@ -186,7 +187,7 @@ def particle_features(
   """
   for name in names:
     if name not in PARTICLE_FEATURES:
-      near = difflib.get_close_matches(name, PARTICLE_FEATURES, n=1, cutoff=0)[0]
+      near = nearest(name, PARTICLE_FEATURES)
       raise ValueError(
         f"no particle feature '{name}'; the nearest is '{near}' of {list(PARTICLE_FEATURES)}"
       )

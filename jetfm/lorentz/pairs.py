@@ -12,7 +12,6 @@ momenta.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from jetfm.lorentz.kinematics import (
   transverse_momentum,
   wrap_angle,
 )
+from jetfm.names import nearest
 
 PAIR_FEATURES: dict[str, tuple[str, ...]] = {
   "part": ("ln_kt", "ln_z", "ln_dr", "ln_m2"),
@@ -61,7 +61,7 @@ class PairMomenta(NamedTuple):
 
 def _check_kind(kind: str) -> None:
   if kind not in PAIR_FEATURES:
-    near = difflib.get_close_matches(kind, PAIR_FEATURES, n=1, cutoff=0)[0]
+    near = nearest(kind, PAIR_FEATURES)
     raise ValueError(f"no pair features '{kind}'; the nearest is '{near}' of {list(PAIR_FEATURES)}")
 
 

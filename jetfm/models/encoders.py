@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 from jetfm.models.clear import Clear
 from jetfm.models.lorentz_part import LorentzParT
 from jetfm.models.part import ParT
+from jetfm.names import nearest
 from jetfm.schema import Schema
 
 ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType(
@@ -49,5 +49,5 @@ def from_json(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
-  near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+  near = nearest(name, known)
   return f"no {what} '{name}'; the nearest is '{near}' of {known}"

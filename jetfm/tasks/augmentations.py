@@ -7,13 +7,13 @@ about directions is transformed with them. Masses, pair invariants, labels and t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from jetfm.lorentz import wrap_angle
+from jetfm.names import nearest
 from jetfm.schema import Schema
 from jetfm.tasks.masking import event_noise
 from jetfm.typing import Array, Batch
@@ -86,7 +86,7 @@ def make_augmentation(names: Sequence[str], schema: Schema) -> Callable[[jax.Arr
   """
   for name in names:
     if name not in AUGMENTATIONS:
-      near = difflib.get_close_matches(name, AUGMENTATIONS, n=1, cutoff=0)[0]
+      near = nearest(name, AUGMENTATIONS)
       raise ValueError(
         f"no augmentation '{name}'; the nearest is '{near}' of {list(AUGMENTATIONS)}"
       )

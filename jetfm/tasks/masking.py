@@ -8,13 +8,13 @@ particles, or on the other events of the batch.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jetfm.lorentz import azimuth, pseudorapidity, transverse_momentum, wrap_angle
+from jetfm.names import nearest
 from jetfm.tasks.base import view_key
 from jetfm.typing import Array, Batch
 
@@ -24,7 +24,7 @@ MASKINGS = ("random", "biased", "block")
 def check_masking(ratio: float, masking: str) -> None:
   """Raises: ValueError for an unknown way of masking or a ratio outside (0, 1)."""
   if masking not in MASKINGS:
-    near = difflib.get_close_matches(masking, MASKINGS, n=1, cutoff=0)[0]
+    near = nearest(masking, MASKINGS)
     raise ValueError(f"no masking '{masking}'; the nearest is '{near}' of {list(MASKINGS)}")
   if not 0 < ratio < 1:
     raise ValueError(f"mask ratio is {ratio}, expected a fraction between 0 and 1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from jetfm.names import nearest
 from jetfm.schema import Schema
 from jetfm.tasks.base import Task
 from jetfm.tasks.classification import Classification
@@ -87,7 +87,7 @@ def task_class(kind: str) -> type:
   except Exception as error:  # a user's module may raise anything
     raise ValueError(_cannot_import(kind, path, error)) from error
   if not hasattr(module, name):
-    near = difflib.get_close_matches(name, vars(module), n=1, cutoff=0)[0]
+    near = nearest(name, vars(module))
     raise ValueError(f"task '{kind}': module '{path}' has no '{name}'; the nearest is '{near}'")
   found = getattr(module, name)
   if not isinstance(found, type):
@@ -121,6 +121,6 @@ def _cannot_import(kind: str, path: str, error: Exception) -> str:
 
 def _check(what: str, name: str, known: Sequence[str], other: str = "") -> None:
   if name not in known:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-    nearest = f"the nearest is '{near[0]}' of {list(known)}{other}" if near else "it has none"
-    raise ValueError(f"no {what} '{name}'; {nearest}")
+    near = nearest(name, known)
+    hint = f"the nearest is '{near}' of {list(known)}{other}" if near else "it has none"
+    raise ValueError(f"no {what} '{name}'; {hint}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.models import Encoded, RegressionHead
+from jetfm.names import nearest
 from jetfm.objectives import (
   REGRESSION_ERRORS,
   regression_error,
@@ -86,8 +86,8 @@ class Regression:
     known = [t.name for t in self.schema.targets]
     for target in self.targets:
       if target not in known:
-        near = difflib.get_close_matches(target, known, n=1, cutoff=0)
-        raise ValueError(f"no target '{target}' in schema '{self.schema.name}'; nearest: {near}")
+        near = nearest(target, known)
+        raise ValueError(f"no target '{target}' in schema '{self.schema.name}'; nearest: '{near}'")
     if len(set(self.targets)) < len(self.targets):
       raise ValueError(f"targets are {list(self.targets)}, expected each once")
     if self.delta <= 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jetfm.models.foundation import named_key
+from jetfm.names import nearest
 from jetfm.train.checkpoint import Checkpoints
 from jetfm.train.early_stopping import EarlyStopping
 from jetfm.train.processes import is_first
@@ -217,9 +217,9 @@ def check_monitor(stage: Stage, state: TrainState, monitor: str) -> None:
 
 def _check_result(monitor: str, results: Mapping[str, Any]) -> None:
   if monitor not in results:
-    near = difflib.get_close_matches(monitor, list(results), n=1, cutoff=0)
+    near = nearest(monitor, results)
     raise UnknownResult(
-      f"no validation result '{monitor}'; the nearest is '{''.join(near)}' of {sorted(results)}"
+      f"no validation result '{monitor}'; the nearest is '{near}' of {sorted(results)}"
     )
 
 

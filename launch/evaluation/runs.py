@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jetfm.inference import find_checkpoint
+from jetfm.names import nearest
 from jetfm.train import CheckpointError
 from launch.cli import UserError
 
@@ -95,8 +95,8 @@ def _nothing_there(folder: pathlib.Path) -> str:
     near = next(p for p in folder.parents if p.exists())
     names = sorted(p.name for p in near.iterdir() if p.is_dir())
     wanted = folder.relative_to(near).parts[0]
-    match = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
-    hint = f"; the nearest there is '{near / match[0]}'" if match else ""
+    match = nearest(wanted, names)
+    hint = f"; the nearest there is '{near / match}'" if match else ""
     return f"no run {folder}: {near} has no '{wanted}'{hint}"
   if not folder.is_dir():
     return f"no run {folder}: it is a file; give a workdir of launch.train"

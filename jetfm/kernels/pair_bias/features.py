@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jetfm.lorentz import PairMomenta, pairwise_features
+from jetfm.names import nearest
 
 
 class PairKind(NamedTuple):
@@ -44,7 +44,7 @@ PAIR_KINDS: dict[str, PairKind] = {
 def check_kind(kind: str) -> None:
   """Raises ValueError for a kind that does not exist."""
   if kind not in PAIR_KINDS:
-    near = difflib.get_close_matches(kind, PAIR_KINDS, n=1, cutoff=0)[0]
+    near = nearest(kind, PAIR_KINDS)
     raise ValueError(f"no pair features '{kind}'; the nearest is '{near}' of {list(PAIR_KINDS)}")
 
 
