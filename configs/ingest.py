@@ -12,6 +12,7 @@ inputs            the largest input set to store: kin4, kin, kinpid or full. Fil
                   bes: e+e- events (.root), with the branches of jetfm/data/event_schema.py.
 branches          what ROOT and Parquet files call branches of the JetClass layout, as
                   part_px=pf_px,label_top=is_signal,... (jetfm/data/README.md); others as they are.
+                  tree=Events is the tree of ROOT files that have several.
 classes           names of the labels in order, separated by commas, for files whose labels are
                   bare numbers, or without labels: then file names must begin with a class.
                   'jetclass' stands for the ten of JetClass; '' takes the files' own. For e+e-

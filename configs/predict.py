@@ -9,7 +9,7 @@ sources        files, directories or globs, separated by commas: .root and .parq
                layout, .h5 (top tagging), .npz. Labels, jet branches and targets may be missing.
                e+e- events (.root) for a checkpoint that was trained with them, without chains too.
 branches       what ROOT and Parquet files call branches of the JetClass layout, as for
-               launch.ingest: part_px=pf_px,part_d0val=pf_d0
+               launch.ingest: part_px=pf_px,part_d0val=pf_d0,tree=Events
 out            folder of the predictions: one ROOT file for each file, of the same name.
 embedding      also the embedding of each jet, the mean of the encoder's tokens, or CLEAR's own of
                each event; of several checkpoints, that of the first.

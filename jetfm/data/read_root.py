@@ -9,13 +9,13 @@ from typing import Any
 
 import uproot
 
+from jetfm.data.branches import TREE
 from jetfm.data.errors import DataError
 from jetfm.data.events import Layout
 from jetfm.data.jagged import JaggedFile
 from jetfm.data.jagged_events import MOMENTUM, EventFile
 from jetfm.data.sources import Chunk
 
-TREE = "tree"
 NAMES = "jetfm"
 """JSON that files of ours keep: its 'chains' are the names of the classes."""
 
@@ -24,7 +24,7 @@ class RootSource:
   """A `Source`: the tree 'tree' of a ROOT file, or its only tree.
 
   Args:
-    branches: names of the layout -> names in the file.
+    branches: names of the layout -> names in the file; 'tree' -> that of another tree.
     events: the file is of e+e- events; it is of jets otherwise.
     labels: whether decay chains of events will be asked for.
   """
@@ -41,14 +41,10 @@ class RootSource:
       trees = sorted({k.split(";")[0] for k in found})
     except Exception as error:  # uproot raises many kinds for a damaged file
       raise _damaged(path, error) from None
-    name = TREE if TREE in trees else (trees[0] if len(trees) == 1 else None)
-    if name is None:
-      if tuples := sorted({k.split(";")[0] for k in self._file.keys(filter_classname="*RNTuple")}):
-        raise DataError(
-          f"{path}: has {', '.join(tuples)} as RNTuple, which is not read: write a TTree, with "
-          "uproot by mktree"
-        )
-      raise DataError(f"{path}: no tree '{TREE}'; the file has the trees {trees}")
+    branches = dict(branches)
+    name = branches.pop(TREE, TREE if len(trees) != 1 else trees[0])
+    if name not in trees:
+      raise self._no_tree(name, trees)
     try:
       self._tree = self._file[name]
       self.entries = int(self._tree.num_entries)
@@ -67,6 +63,16 @@ class RootSource:
     self.names, self.p4_names = self._jagged.names, self._jagged.p4_names
     self.classes: tuple[str, ...] | None = self._jagged.classes
     self.provides = self._jagged.provides
+
+  def _no_tree(self, name: str, trees: Sequence[str]) -> DataError:
+    tuples = sorted({k.split(";")[0] for k in self._file.keys(filter_classname="*RNTuple")})
+    if tuples and not trees:
+      return DataError(
+        f"{self.path}: has {', '.join(tuples)} as RNTuple, which is not read: write a TTree, with "
+        "uproot by mktree"
+      )
+    has = f"the trees {trees}: say which by --config.branches={TREE}=NAME" if trees else "none"
+    return DataError(f"{self.path}: no tree '{name}'; the file has {has}")
 
   def chunks(
     self, layout: Layout, classes: Sequence[str], start: int, stop: int, size: int

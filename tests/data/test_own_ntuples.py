@@ -3,6 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 
 from jetfm.data.errors import DataError
 from jetfm.data.jet_schema import INPUT_SETS
@@ -91,6 +92,25 @@ def test_names_belong_to_what_a_data_set_is(tmp_path):
   quiet_ingest(tmp_path / "in", tmp_path / "out")
   with pytest.raises(DataError, match=r"another data set \(branches {} instead of {'jet_sdmass'"):
     quiet_ingest(tmp_path / "in", tmp_path / "out", branches={"jet_sdmass": "other_sdmass"})
+
+
+def test_one_of_several_trees(tmp_path):
+  """As experiments write them: events beside trees of runs and of bookkeeping."""
+  jets = random_jets(N, "Hbb")
+  write(tmp_path / "a" / "HToBB_0.root", jets)
+  path = tmp_path / "b" / "HToBB_0.root"
+  path.parent.mkdir()
+  types = {k: v.type.content if isinstance(v, ak.Array) else v.dtype for k, v in jets.items()}
+  with uproot.recreate(path) as file:
+    file.mktree("Runs", {"run": np.dtype(np.int64)})
+    file.mktree("Events", types)
+    file["Events"].extend(jets)
+  for branches, words in (({}, "no tree 'tree'"), ({"tree": "Event"}, "no tree 'Event'")):
+    with pytest.raises(DataError, match=rf"{words}; the file has the trees \['Events', 'Runs'\]"):
+      quiet_ingest(path.parent, tmp_path / "named", branches=branches)
+  quiet_ingest(tmp_path / "a", tmp_path / "plain")
+  quiet_ingest(path.parent, tmp_path / "named", branches={"tree": "Events"})
+  same(everything(tmp_path / "named"), everything(tmp_path / "plain"))
 
 
 def test_a_data_set_older_than_a_setting_is_kept(tmp_path):
