@@ -171,12 +171,15 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
 
 
 def _differences(file: File) -> str:
-  """Between the file that is there and what this run would make of it; '' if there are none."""
+  """Between the file that is there and what this run would make of it; '' if there are none.
+
+  Another device is none: a job may go on where there is one.
+  """
   told = read_provenance(file.target)
   if told is None:
     return "not made by launch.predict"
   there, wanted = map(_without_places, (told, json.loads(json.dumps(file.provenance))))
-  other = [key for key in wanted if there.get(key) != wanted[key]]
+  other = [key for key in wanted if key != "device" and there.get(key) != wanted[key]]
   return f"made with other {', '.join(other)}" if other else ""
 
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import types
 
 import awkward as ak
 import numpy as np
@@ -291,7 +292,7 @@ def test_nothing_is_overwritten_unasked(checkpoints, tmp_path, capsys):
   assert list(read(out / "TTBar_0.root")) == MASSES
 
 
-def test_the_same_command_goes_on(checkpoints, tmp_path, capsys):
+def test_the_same_command_goes_on(checkpoints, tmp_path, monkeypatch, capsys):
   """What is there is kept, and only that which the same work would make again."""
   for stem in ("TTBar_0", "TTBar_1"):
     path = write_root(tmp_path / "root" / f"{stem}.root", jets_of("Tbqq", 20))
@@ -302,8 +303,11 @@ def test_the_same_command_goes_on(checkpoints, tmp_path, capsys):
   before, whole = kept.stat().st_mtime_ns, read(missing)
   missing.unlink()
   moved = run.rename(tmp_path / "moved")
+  other_device = types.SimpleNamespace(device_kind="another")
   capsys.readouterr()
-  assert status(moved, tmp_path / "root", out) == 0
+  with monkeypatch.context() as patch:
+    patch.setattr(predict.jax, "devices", lambda: [other_device])
+    assert status(moved, tmp_path / "root", out) == 0
   assert "1 of 2 files were there already" in capsys.readouterr().out
   assert kept.stat().st_mtime_ns == before
   for name, values in read(missing).items():
