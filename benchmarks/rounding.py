@@ -1,14 +1,14 @@
 """How far the last digit of the momenta moves a trained classifier, beside weaver-core's ParT.
 
-  python -m benchmarks.rounding --table=runs/reproduce_jets [--data=DATASET] [--seeds=1]
+  python -m benchmarks.rounding --checkpoint=RUN/classify --data=DATASET [--weaver=FILE.pt]
       [--events=10000] [--results=FILE.json]
 
 Momenta are stored in float32: which of two neighbours a number became is chance, and so is what a
 classifier makes of the difference. Here every component of the momenta of test jets moves by at
 most half a unit in its last place before it is stored again. A jet's change is the largest of its
-probabilities' changes. The FOLDER is that of `benchmarks.reproduce --table=jets` with the rows
-classify and weaver. The last line printed is JSON: a list of {"name", "value", "unit", "target",
-"holds", "detail"}.
+probabilities' changes. The peer's FILE is weaver/seed0/last.pt in the folder of
+`benchmarks.reproduce --table=jets --rows=weaver`, whose jets and features are those of `kin4`. The
+last line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.jet_cells import INPUTS
 from benchmarks.model_speed import peer_python
 from benchmarks.result_file import write_result
 from benchmarks.weaver_cell import BATCH, write_jets
@@ -38,6 +37,7 @@ from jetfm.typing import Batch
 
 LARGEST_CHANGE = 0.01
 """Target: of the probabilities of 99 % of the jets."""
+SEED = 0
 QUANTILES = {"median": 0.5, "p99": 0.99, "largest": 1.0}
 
 Scores = Callable[[Schema, Sequence[Batch]], np.ndarray]
@@ -60,12 +60,6 @@ def changes(scores: Scores, schema: Schema, batches: Sequence[Batch], seed: int)
   return np.abs(after - before).max(axis=1)
 
 
-def scores_of_jetfm(checkpoint: pathlib.Path) -> Scores:
-  """Raises: CheckpointError."""
-  predictor = inference.load(checkpoint)
-  return lambda _, batches: predictor.classify(batches)
-
-
 def scores_of_weaver(trained: pathlib.Path) -> Scores:
   """In the peers' environment; filler gets 0."""
 
@@ -84,38 +78,18 @@ def scores_of_weaver(trained: pathlib.Path) -> Scores:
   return scores
 
 
-def measure(
-  table: pathlib.Path, batches: Sequence[Batch], schema: Schema, seeds: int
-) -> list[dict[str, Any]]:
-  """Prints the changes; one row of the result for each classifier.
-
-  Raises: CheckpointError; CalledProcessError where the peer's program fails.
-  """
-  rows = []
-  print(f"{'classifier':<12}{'median':>12}{'99 %':>12}{'largest':>12}")
-  for name, load, file in (
-    ("classify", scores_of_jetfm, "seed{}/classify/best"),
-    ("weaver", scores_of_weaver, "weaver/seed{}/last.pt"),
-  ):
-    found = []
-    for seed in range(seeds):
-      change = changes(load(table / file.format(seed)), schema, batches, seed)
-      found.append([float(np.quantile(change, q)) for q in QUANTILES.values()])
-    mean = dict(zip(QUANTILES, np.mean(found, axis=0), strict=True))
-    print(f"{name:<12}" + "".join(f"{mean[q]:>12.2g}" for q in QUANTILES), flush=True)
-    ours = name == "classify"
-    rows.append(
-      {
-        "name": f"rounding_{name}_p99",
-        "value": round(float(mean["p99"]), 5),
-        "unit": "change of a probability",
-        "target": f"<= {LARGEST_CHANGE}" if ours else None,
-        "holds": bool(mean["p99"] <= LARGEST_CHANGE) if ours else None,
-        "detail": {q: [round(x[i], 6) for x in found] for i, q in enumerate(QUANTILES)}
-        | {"jets": len(change)},
-      }
-    )
-  return rows
+def row(name: str, change: np.ndarray, target: float | None) -> dict[str, Any]:
+  """Prints the quantiles of the change of the jets, (n,); a row of the result."""
+  found = {q: float(np.quantile(change, level)) for q, level in QUANTILES.items()}
+  print(f"{name:<12}" + "".join(f"{value:>12.2g}" for value in found.values()), flush=True)
+  return {
+    "name": f"rounding_{name}_p99",
+    "value": round(found["p99"], 6),
+    "unit": "change of a probability",
+    "target": None if target is None else f"<= {target}",
+    "holds": None if target is None else found["p99"] <= target,
+    "detail": {q: round(value, 6) for q, value in found.items()} | {"jets": len(change)},
+  }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,26 +99,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("--table", type=pathlib.Path, required=True, help="of benchmarks.reproduce")
-  parser.add_argument("--data", type=pathlib.Path, help="(default FOLDER/data)")
-  parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
+  parser.add_argument("--checkpoint", required=True, help="such as RUN/classify")
+  parser.add_argument("--data", required=True, help="data set of labelled jets")
+  parser.add_argument("--weaver", type=pathlib.Path, help="a model of benchmarks.peer_training")
   parser.add_argument("--events", type=int, default=10_000, help="at most, of the test split")
   parser.add_argument("--results", type=pathlib.Path, help="file for rows and machine")
   given = sys.argv[1:] if argv is None else list(argv)
   options = parser.parse_args(given)
+  if options.weaver and not options.weaver.exists():
+    parser.error(f"--weaver={options.weaver} does not exist")
   try:
-    data = open_dataset(
-      options.data or options.table / "data", INPUTS, "test", max_events=options.events
-    )
+    predictor = inference.load(options.checkpoint)
+    schema = predictor.schema
+    data = open_dataset(options.data, schema.name, "test", max_events=options.events)
     loader = data.loader(BATCH, shuffle=False, epochs=1)
     batches = [batch for groups in loader.iterate() for batch in groups]
-    rows = measure(options.table, batches, data.schema, options.seeds)
   except (CheckpointError, DataError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  except (OSError, subprocess.CalledProcessError) as error:
-    print(f"error: weaver-core's scores: {error}", file=sys.stderr)
-    return 2
+  print(f"{'classifier':<12}{'median':>12}{'99 %':>12}{'largest':>12}")
+  change = changes(lambda _, jets: predictor.classify(jets), schema, batches, SEED)
+  rows = [row("jetfm", change, LARGEST_CHANGE)]
+  if options.weaver:
+    change = changes(scores_of_weaver(options.weaver), schema, batches, SEED)
+    rows.append(row("weaver", change, None))
   if options.results:
     write_result(options.results, "benchmarks.rounding", given, rows)
   print(json.dumps(rows))
