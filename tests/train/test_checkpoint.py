@@ -54,14 +54,22 @@ def fresh():
   return toy.setup(strategy="partial", seed=5)[-1]
 
 
-def test_a_checkpoint_whose_heads_meant_something_else(trained, tmp_path, monkeypatch):
-  """It is not gone on with; for its encoder it can be read, with a warning."""
+@pytest.mark.parametrize(
+  ("number", "words"),
+  [
+    (1, "its heads learned .* pair features of parallel"),
+    (2, "3: the pair features of parallel"),
+    (99, "it is newer than this one"),
+  ],
+)
+def test_a_checkpoint_that_means_something_else_now(trained, tmp_path, monkeypatch, number, words):
+  """It is not gone on with; it can be read, with a warning that says what it lacks."""
   with monkeypatch.context() as patch:
-    patch.setattr("jetfm.train.checkpoint.folder.FORMAT", 1)
+    patch.setattr("jetfm.train.checkpoint.folder.FORMAT", number)
     Checkpoints(tmp_path, MODEL).save(trained, {})
-  with pytest.raises(CheckpointError, match=r"format 1 and not 2.* another --workdir"):
+  with pytest.raises(CheckpointError, match=rf"format {number} and not .* another --workdir"):
     Checkpoints(tmp_path, MODEL).restore(fresh())
-  with pytest.warns(UserWarning, match="its encoder is right"):
+  with pytest.warns(UserWarning, match=words):
     assert_same_bits(load(tmp_path).variables["params"], jax.device_get(trained.params))
 
 

@@ -25,9 +25,14 @@ from jetfm.train.sharding import place
 from jetfm.train.state import TrainState
 from jetfm.typing import PyTree
 
-FORMAT = 2
-"""Of what parameters mean, too. Since 1 the heads of masked particles, of super-resolution and of
-gen_mass predict corrections to what needs no network; encoders are the same."""
+CHANGES = {
+  2: "what its heads learned for hidden or added particles and for gen_mass meant something else",
+  3: "the pair features of parallel particles that it was trained with were rounding, and no "
+  "longer are: it is somewhat worse than it was",
+}
+"""By format: what is to be said of a checkpoint that was written before it."""
+FORMAT = max(CHANGES)
+"""Of the files, and of what parameters mean."""
 
 
 def optimizer_items(state: TrainState) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jetfm.train.checkpoint.contents import FORMAT
+from jetfm.train.checkpoint.contents import CHANGES, FORMAT
 from jetfm.train.checkpoint.errors import CheckpointError
 
 
@@ -22,12 +22,13 @@ def check_model(folder: pathlib.Path, there: Mapping[str, Any], here: Mapping[st
 
 def format_problem(document: Mapping[str, Any]) -> str | None:
   """Why a checkpoint of another jetfm is not what it was, None for one of this format."""
-  if document["format"] == FORMAT:
+  there = document["format"]
+  if there == FORMAT:
     return None
+  changes = [change for number, change in CHANGES.items() if number > there]
   return (
-    f"written by another version of jetfm, format {document['format']} and not {FORMAT}: its "
-    "encoder is right, but what its heads learned for hidden or added particles and for gen_mass "
-    "meant something else"
+    f"written by another version of jetfm, format {there} and not {FORMAT}: "
+    f"{'; '.join(changes) or 'it is newer than this one'}"
   )
 
 
