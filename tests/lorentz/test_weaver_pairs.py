@@ -40,6 +40,9 @@ def check(found, golden, eps):
   assert (same[..., 2:].mean(axis=(0, 1, 2)) > 0.5).all()  # both kinds of pairs are in the file
   assert (same[..., 2:].mean(axis=(0, 1, 2)) < 1).all()
   found = np.asarray(found, np.float64)
+  apart = golden["pairs_float64"][..., 2] > np.log(1e-8)
+  assert 0.5 < apart.mean() < 1
+  np.testing.assert_allclose(found[~apart][:, :3], exact[~apart][:, :3], rtol=8 * eps)
   angle = 8 * eps / np.exp(exact[..., 2]) + 8 * eps * np.abs(exact[..., 2])
   for k, name in enumerate(lorentz.PAIR_FEATURES["part"][:3]):
     error = np.abs(found[..., k] - exact[..., k])
@@ -54,6 +57,8 @@ def test_equal_in_float64(x64, golden):
   features = lorentz.pair_features(p4)
   assert features.dtype == np.float64
   check(features, golden, EPS64)
+  exact = resolved(golden["pairs_float64"], golden["p4"])
+  np.testing.assert_allclose(features[..., :3], exact[..., :3], atol=1e-10)
 
 
 def test_as_close_as_float32_allows(golden):
