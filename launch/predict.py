@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import json
 import os
 import pathlib
 import signal
@@ -145,7 +144,7 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
     for a file that cannot be read, or lacks a branch.
   """
   files: dict[pathlib.Path, File] = {}
-  inputs = find_files(asked.sources)
+  inputs, work = find_files(asked.sources), _work(models, asked)
   for path in inputs:
     target = asked.out / f"{path.stem}.root"
     if target in files:
@@ -157,7 +156,7 @@ def plan_files(asked: Asked, models: Models) -> list[File]:
       for predictor in models.predictors:
         hint = f"The checkpoint {predictor.trained.checkpoint.folder} was trained with it."
         require(source, models.read_by(predictor), predictor.schema.name, hint)
-      provenance = _provenance(path, source.entries, models, asked)
+      provenance = {"source": _identity(path, source.entries), **work}
       files[target] = File(path, target, source.entries, provenance)
   for file in (file for file in files.values() if file.target.exists()):
     if any(os.path.samefile(file.target, path) for path in inputs):
@@ -178,7 +177,7 @@ def _differences(file: File) -> str:
   told = read_provenance(file.target)
   if told is None:
     return "not made by launch.predict"
-  there, wanted = map(_without_places, (told, json.loads(json.dumps(file.provenance))))
+  there, wanted = map(_without_places, (told, file.provenance))
   other = [key for key in wanted if key != "device" and there.get(key) != wanted[key]]
   return f"made with other {', '.join(other)}" if other else ""
 
@@ -222,18 +221,22 @@ def _report(file: File, counts: Counts, asked: Asked, what: str) -> None:
     )
 
 
-def _provenance(path: pathlib.Path, entries: int, models: Models, asked: Asked) -> dict[str, Any]:
-  """Where the numbers come from, in JSON values; the same for the same work."""
+def _identity(path: pathlib.Path, entries: int) -> dict[str, Any]:
+  """Of a file to predict: by size and time, as reading all of it would take too long."""
   found = path.stat()
+  return {
+    "file": str(path),
+    "entries": entries,
+    "bytes": found.st_size,
+    "modified": found.st_mtime_ns,
+  }
+
+
+def _work(models: Models, asked: Asked) -> dict[str, Any]:
+  """What is done to every file, and by what, in JSON values."""
   versions = {"jetfm": jetfm.__version__}
   versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
   return {
-    "source": {
-      "file": str(path),
-      "entries": entries,
-      "bytes": found.st_size,
-      "modified": found.st_mtime_ns,
-    },
     "checkpoints": [
       {
         "folder": str(p.trained.checkpoint.folder),
