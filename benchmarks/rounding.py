@@ -7,7 +7,7 @@ Momenta are stored in float32: which of two neighbours a number became is chance
 classifier makes of the difference. Here every component of the momenta of test jets moves by at
 most half a unit in its last place before it is stored again. A jet's change is the largest of its
 probabilities' changes. The peer's FILE is weaver/seed0/last.pt in the folder of
-`benchmarks.reproduce --table=jets --rows=weaver`, whose jets and features are those of `kin4`. The
+`benchmarks.reproduce --table=jets --rows=weaver`, which sees `kin4`, as the checkpoint must. The
 last line printed is JSON: a list of {"name", "value", "unit", "target", "holds", "detail"}.
 """
 
@@ -26,11 +26,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.jet_cells import INPUTS
 from benchmarks.model_speed import peer_python
 from benchmarks.result_file import write_result
 from benchmarks.weaver_cell import BATCH, write_jets
 from jetfm import inference
-from jetfm.data import DataError, open_dataset
+from jetfm.data import open_dataset
+from jetfm.inference import Predictor
 from jetfm.schema import Schema
 from jetfm.train import CheckpointError
 from jetfm.typing import Batch
@@ -40,7 +42,8 @@ LARGEST_CHANGE = 0.01
 SEED = 0
 QUANTILES = {"median": 0.5, "p99": 0.99, "largest": 1.0}
 
-Scores = Callable[[Schema, Sequence[Batch]], np.ndarray]
+Scores = Callable[[Sequence[Batch]], np.ndarray]
+"""Probabilities (n, C) of the jets of batches, without what fills these up."""
 
 
 def moved(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -50,30 +53,32 @@ def moved(batch: Batch, rng: np.random.Generator) -> Batch:
   return dataclasses.replace(batch, p4=(p4 * (1 + half_a_unit)).astype(np.float32))
 
 
-def changes(scores: Scores, schema: Schema, batches: Sequence[Batch], seed: int) -> np.ndarray:
+def changes(scores: Scores, batches: Sequence[Batch]) -> np.ndarray:
   """Largest change of a probability, of each jet, (n,)."""
-  rng = np.random.default_rng(seed)
-  real = np.concatenate([batch.weight > 0 for batch in batches])
-  before, after = (
-    scores(schema, jets)[real] for jets in (batches, [moved(batch, rng) for batch in batches])
-  )
-  return np.abs(after - before).max(axis=1)
+  rng = np.random.default_rng(SEED)
+  return np.abs(scores([moved(x, rng) for x in batches]) - scores(batches)).max(axis=1)
 
 
-def scores_of_weaver(trained: pathlib.Path) -> Scores:
-  """In the peers' environment; filler gets 0."""
+def scores_of_jetfm(predictor: Predictor) -> Scores:
+  """Of its only classification."""
 
-  def scores(schema: Schema, batches: Sequence[Batch]) -> np.ndarray:
+  def scores(batches: Sequence[Batch]) -> np.ndarray:
+    real = np.concatenate([batch.weight > 0 for batch in batches])
+    return predictor.classify(batches)[real]
+
+  return scores
+
+
+def scores_of_weaver(trained: pathlib.Path, schema: Schema) -> Scores:
+  """In the peers' environment. What it gives raises CalledProcessError where the peer fails."""
+
+  def scores(batches: Sequence[Batch]) -> np.ndarray:
     with tempfile.TemporaryDirectory() as name:
       jets, out = pathlib.Path(name, "jets.npz"), pathlib.Path(name, "scores.npy")
       write_jets(batches, schema, jets)
       arguments = [str(jets), str(trained), str(out), str(os.cpu_count() or 1)]
       subprocess.run([peer_python(), "-m", "benchmarks.peer_scores", *arguments], check=True)
-      found = np.load(out)
-    real = np.concatenate([batch.weight > 0 for batch in batches])
-    everywhere = np.zeros((len(real), found.shape[1]), found.dtype)
-    everywhere[real] = found
-    return everywhere
+      return np.load(out)
 
   return scores
 
@@ -111,18 +116,21 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     predictor = inference.load(options.checkpoint)
     schema = predictor.schema
+    if options.weaver and schema.name != INPUTS:
+      parser.error(f"the checkpoint was trained with '{schema.name}', the peer with '{INPUTS}'")
     data = open_dataset(options.data, schema.name, "test", max_events=options.events)
     loader = data.loader(BATCH, shuffle=False, epochs=1)
     batches = [batch for groups in loader.iterate() for batch in groups]
-  except (CheckpointError, DataError) as error:
+    print(f"{'classifier':<12}{'median':>12}{'99 %':>12}{'largest':>12}")
+    rows = [row("jetfm", changes(scores_of_jetfm(predictor), batches), LARGEST_CHANGE)]
+    if options.weaver:
+      rows.append(row("weaver", changes(scores_of_weaver(options.weaver, schema), batches), None))
+  except (CheckpointError, ValueError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  print(f"{'classifier':<12}{'median':>12}{'99 %':>12}{'largest':>12}")
-  change = changes(lambda _, jets: predictor.classify(jets), schema, batches, SEED)
-  rows = [row("jetfm", change, LARGEST_CHANGE)]
-  if options.weaver:
-    change = changes(scores_of_weaver(options.weaver), schema, batches, SEED)
-    rows.append(row("weaver", change, None))
+  except subprocess.CalledProcessError as error:
+    print(f"error: the peer's program ended with status {error.returncode}", file=sys.stderr)
+    return 2
   if options.results:
     write_result(options.results, "benchmarks.rounding", given, rows)
   print(json.dumps(rows))
