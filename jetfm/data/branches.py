@@ -16,7 +16,7 @@ POLAR = ("part_pt", "part_eta", "part_phi")
 ENERGY = ("part_energy", "part_mass")
 EVENT_NUMBER = "event_number"
 TREE = "tree"
-"""Tree of a ROOT file, which may have another name as branches may."""
+"""Tree of a ROOT file: among the branches, it says which one where it has another name."""
 LABEL = "label_"
 CHAIN = "chain"
 """Class number of an event: a place in the names of decay chains that its file keeps."""
@@ -41,9 +41,10 @@ EVENT_LAYOUT = (
 
 def check_branches(branches: Mapping[str, str], kind: Kind = JETS) -> None:
   """Raises DataError for a name that is neither of the layout's nor `TREE`."""
-  known, more = (LAYOUT, f" and {LABEL}CLASS") if kind is JETS else (EVENT_LAYOUT, "")
+  layout, more = (LAYOUT, f" and {LABEL}CLASS") if kind is JETS else (EVENT_LAYOUT, "")
+  known = (*layout, TREE)
   for name in branches:
-    if name != TREE and name not in known and not (kind is JETS and name.startswith(LABEL)):
+    if name not in known and not (kind is JETS and name.startswith(LABEL)):
       raise DataError(
         f"branches: '{name}={branches[name]}' names no branch of the layout; the nearest is "
         f"'{nearest(name, known)}' of {list(known)}{more}"

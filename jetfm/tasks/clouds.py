@@ -65,7 +65,7 @@ class CloudLoss:
   the first n slots and of the particles, above `JET_FLOOR` by
       j = ln(pT_jet / pT'_jet)^2 + ln(m_jet / m'_jet)^2.
 
-  Raises: ValueError for an unknown distance or a negative weight.
+  Raises: ValueError for an unknown distance, a negative weight or a scale that is not positive.
   """
 
   distance: str = "matched"

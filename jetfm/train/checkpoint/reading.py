@@ -35,7 +35,7 @@ class Loaded:
 def load(folder: str | os.PathLike[str]) -> Loaded:
   """The newest checkpoint of a folder, or the folder of one step, for use without its optimizer.
 
-  Warns of one whose heads meant something else when it was written.
+  Warns of one that meant something else when it was written.
   Raises: CheckpointError when there is none, or when it is damaged.
   """
   folder = pathlib.Path(folder).absolute()
